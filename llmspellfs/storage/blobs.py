@@ -1,0 +1,294 @@
+"""Chunks too large to live in the index: one blob each, named by the BLAKE3 (hex) of its plain bytes.
+
+A blob is stored whole or not at all: a temporary name in the same folder, fsync, rename. The new name itself
+is durable once `sync` has returned. What the bytes mean (plain or compressed) is `codec`'s business; nothing
+here looks into them, and nothing here knows which rows refer to them.
+
+Threading: every method may be called from any thread, and from several processes on one folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import Protocol, TypeAlias
+
+from llmspellfs.errors import Corrupt, NoSpace, StoreUnusable
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+StrPath: TypeAlias = str | os.PathLike[str]
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+_TEMPORARY = ".part-"
+
+
+class BlobStore(Protocol):
+    """What stands behind the store for large chunks; an object store could."""
+
+    def put(self, hash_hex: str, data: Buffer) -> None:
+        """Store *data* as *hash_hex*, durable after the next `sync`; raises NoSpace.
+
+        Nothing is written where a blob of that name and length exists; its age begins anew.
+        """
+
+    def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Return *size* bytes from *offset*, or all from there; raises Corrupt where any is missing."""
+
+    def exists(self, hash_hex: str) -> bool:
+        """Tell whether the blob is there."""
+
+    def delete(self, hash_hex: str) -> None:
+        """Remove the blob; no error where there is none."""
+
+    def iterate(self) -> Iterator[tuple[str, int]]:
+        """Yield the name and the size in bytes of each blob, in no order."""
+
+    def put_ns(self, hash_hex: str) -> int | None:
+        """Return when the blob was last put (epoch nanoseconds), or None where there is none."""
+
+    def sync(self) -> None:
+        """Return when every earlier `put` of this object survives power loss."""
+
+
+class FileBlobs:
+    """Blobs as the files `blobs/ab/<hash>` of the store at *root*."""
+
+    def __init__(self, root: StrPath) -> None:
+        """Use the folder `blobs` of *root*, made at the first put."""
+        self._folder = os.path.join(os.fspath(root), "blobs")
+        self._turn = threading.Lock()
+        self._syncing = threading.Lock()
+        self._dirty: set[str] = set()
+        self._settled: set[str] = set()
+        self._serial = count()
+
+    def put(self, hash_hex: str, data: Buffer) -> None:
+        path = self._path(hash_hex)
+        with disk_errors(path):
+            if not _renewed(path, len(data)):
+                self._write(path, data)
+        with self._turn:
+            self._dirty.add(os.path.dirname(path))
+
+    def _write(self, path: str, data: Buffer) -> None:
+        folder = os.path.dirname(path)
+        temporary = f"{folder}/{_TEMPORARY}{os.getpid()}-{next(self._serial)}-{time.monotonic_ns()}"
+        try:
+            write_file(temporary, data)
+        except FileNotFoundError:
+            make_folder(folder)
+            write_file(temporary, data)
+        os.rename(temporary, path)
+
+    def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
+        path = self._path(hash_hex)
+        try:
+            with disk_errors(path):
+                return _read(path, offset, size)
+        except FileNotFoundError:
+            raise Corrupt(f"chunk {hash_hex} is missing") from None
+        except EOFError:
+            raise Corrupt(f"chunk {hash_hex} is too short") from None
+
+    def exists(self, hash_hex: str) -> bool:
+        return self.put_ns(hash_hex) is not None
+
+    def delete(self, hash_hex: str) -> None:
+        path = self._path(hash_hex)
+        with disk_errors(path), suppress(FileNotFoundError):
+            os.unlink(path)
+            with self._turn:
+                self._dirty.add(os.path.dirname(path))
+
+    def iterate(self) -> Iterator[tuple[str, int]]:
+        for entry in self._entries():
+            if _HASH.fullmatch(entry.name):
+                with suppress(FileNotFoundError):
+                    yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+    def put_ns(self, hash_hex: str) -> int | None:
+        path = self._path(hash_hex)
+        try:
+            with disk_errors(path):
+                status = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
+
+    def remove_leftovers(self, older_than_seconds: float) -> int:
+        """Remove temporary files last written before *older_than_seconds* ago; return how many there were."""
+        removed, before = 0, time.time() - older_than_seconds
+        for entry in self._entries():
+            with suppress(FileNotFoundError):
+                if entry.name.startswith(_TEMPORARY) and entry.stat(follow_symlinks=False).st_mtime <= before:
+                    os.unlink(entry.path)
+                    removed += 1
+        return removed
+
+    def sync(self) -> None:
+        # In turns, so that nobody returns while another still syncs a folder that was dirty for both.
+        with self._syncing:
+            with self._turn:
+                folders, self._dirty = self._dirty, set()
+            try:
+                self._sync(folders)
+            except BaseException:
+                with self._turn:
+                    self._dirty |= folders
+                raise
+
+    def _sync(self, folders: set[str]) -> None:
+        for folder in folders:
+            sync_folder(folder)
+        # Another process may have made a folder and not yet synced the entry for it.
+        if folders - self._settled:
+            sync_folder(self._folder)
+            sync_folder(os.path.dirname(self._folder))
+            self._settled |= folders
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        for folder in _scan(self._folder):
+            if _FOLDER.fullmatch(folder.name):
+                yield from _scan(folder.path)
+
+    def _path(self, hash_hex: str) -> str:
+        assert _HASH.fullmatch(hash_hex), hash_hex
+        return f"{self._folder}/{hash_hex[:2]}/{hash_hex}"
+
+
+class MemoryBlobs:
+    """Blobs in memory, for the life of the object."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._turn = threading.Lock()
+        self._blobs: dict[str, tuple[bytes, int]] = {}
+
+    def put(self, hash_hex: str, data: Buffer) -> None:
+        with self._turn:
+            self._blobs[hash_hex] = (bytes(data), time.time_ns())
+
+    def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
+        with self._turn:
+            found = self._blobs.get(hash_hex)
+        if found is None:
+            raise Corrupt(f"chunk {hash_hex} is missing")
+        data = found[0][offset:] if size is None else found[0][offset : offset + size]
+        if offset > len(found[0]) or (size is not None and len(data) != size):
+            raise Corrupt(f"chunk {hash_hex} is too short")
+        return data
+
+    def exists(self, hash_hex: str) -> bool:
+        return hash_hex in self._blobs
+
+    def delete(self, hash_hex: str) -> None:
+        with self._turn:
+            self._blobs.pop(hash_hex, None)
+
+    def iterate(self) -> Iterator[tuple[str, int]]:
+        with self._turn:
+            sizes = [(name, len(data)) for name, (data, _) in self._blobs.items()]
+        yield from sizes
+
+    def put_ns(self, hash_hex: str) -> int | None:
+        found = self._blobs.get(hash_hex)
+        return found[1] if found else None
+
+    def sync(self) -> None:
+        """Return at once: nothing here survives the process."""
+
+
+@contextmanager
+def disk_errors(where: StrPath) -> Iterator[None]:
+    """Turn what the disk says about *where* into NoSpace, Corrupt (it cannot be read) or StoreUnusable.
+
+    FileNotFoundError and FileExistsError pass: what they mean is known only to the caller.
+    """
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpace(where) from None
+        if error.errno in {errno.EIO, errno.EUCLEAN, errno.ELOOP, errno.EISDIR}:
+            raise Corrupt(f"{os.fspath(where)}: {error.strerror}") from None
+        raise StoreUnusable(where, error.strerror or str(error)) from None
+
+
+def write_file(path: StrPath, data: Buffer) -> None:
+    """Write *data* to the new file *path* (0600) and on to the disk; on failure nothing is left of it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with memoryview(data).cast("B") as rest:
+            done = 0
+            while done < len(rest):
+                done += os.write(descriptor, rest[done:])
+        os.fsync(descriptor)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: StrPath) -> None:
+    """Make the folder *path* (0700) and those above it that are missing."""
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+
+
+def sync_folder(path: StrPath) -> None:
+    """Return when the names in the folder *path* survive power loss."""
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: str, offset: int, size: int | None) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        wanted = os.fstat(descriptor).st_size - offset if size is None else size
+        if wanted < 0:
+            raise EOFError
+        data = os.pread(descriptor, wanted, offset)
+        while len(data) < wanted:
+            more = os.pread(descriptor, wanted - len(data), offset + len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _renewed(path: str, size: int) -> bool:
+    """Tell whether *path* is a file of *size* bytes, and if so let its age begin anew."""
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return False
+        os.utime(path)
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with disk_errors(folder), os.scandir(folder) as entries:
+            yield from entries
+    except FileNotFoundError:
+        return

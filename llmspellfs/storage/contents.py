@@ -1,0 +1,177 @@
+"""The SQL of contents and chunks: each content once, each chunk once, and what nobody refers to any more.
+
+Every function takes a connection and runs in the caller's transaction. Content is durable before it comes here:
+`place` only names what an Ingest has stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmspellfs.errors import Corrupt
+from llmspellfs.storage.blobs import BlobStore
+from llmspellfs.storage.content import ChunkRef
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.ingest import KNOWN, Staged, StagedChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A content as the index knows it; *hash* is 64 hex digits, sizes are bytes."""
+
+    cid: int
+    hash: str
+    size: int
+    stored_size: int
+
+
+def place(db: Connection, staged: Staged, blobs: BlobStore) -> Placed:
+    """Return the row of *staged*'s content, inserted where the index does not have it yet.
+
+    A chunk that the content relies on is looked for under the write lock that the caller holds, so that garbage
+    collection cannot take it away. Raises Corrupt where one is not there.
+    """
+    row = db.execute(
+        "SELECT cid, size, stored_size, condemned_ns FROM content WHERE hash = ?", (staged.hash,)
+    ).fetchone()
+    if row is not None:
+        if row[3] is not None:
+            _pardon(db, row[0])
+        return Placed(row[0], staged.hash.hex(), row[1], row[2])
+    kids = [(chunk.start, _place_chunk(db, chunk, blobs)) for chunk in staged.chunks]
+    cursor = db.execute(
+        "INSERT INTO content (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)",
+        (staged.hash, staged.size, staged.stored_size, staged.codec, staged.data),
+    )
+    cid = cursor.lastrowid
+    assert cid is not None
+    stored = staged.stored_size
+    if kids:
+        rows = [(cid, start, kid) for start, kid in kids]
+        db.executemany("INSERT INTO content_chunk (cid, start, kid) VALUES (?, ?, ?)", rows)
+        query = "SELECT sum(stored_size) FROM chunk WHERE kid IN (SELECT kid FROM content_chunk WHERE cid = ?)"
+        stored = db.execute(query, (cid,)).fetchone()[0]
+        db.execute("UPDATE content SET stored_size = ? WHERE cid = ?", (stored, cid))
+    return Placed(cid, staged.hash.hex(), staged.size, stored)
+
+
+def _pardon(db: Connection, cid: int) -> None:
+    db.execute("UPDATE content SET condemned_ns = NULL WHERE cid = ?", (cid,))
+    db.execute(
+        "UPDATE chunk SET condemned_ns = NULL WHERE kid IN (SELECT kid FROM content_chunk WHERE cid = ?)",
+        (cid,),
+    )
+
+
+def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
+    row = db.execute("SELECT kid, condemned_ns FROM chunk WHERE hash = ?", (chunk.hash,)).fetchone()
+    if row is not None:
+        if row[1] is not None:
+            db.execute("UPDATE chunk SET condemned_ns = NULL WHERE kid = ?", (row[0],))
+        return int(row[0])
+    if chunk.codec == KNOWN or (chunk.data is None and not blobs.exists(chunk.hash.hex())):
+        raise Corrupt(f"chunk {chunk.hash.hex()} vanished while it was stored; store it again")
+    cursor = db.execute(
+        "INSERT INTO chunk (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)",
+        (chunk.hash, chunk.size, chunk.stored_size, chunk.codec, chunk.data),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def is_known_chunk(db: Connection, chunk_hash: bytes) -> bool:
+    """Tell whether the index has the chunk and nothing has condemned it."""
+    query = "SELECT 1 FROM chunk WHERE hash = ? AND condemned_ns IS NULL"
+    return db.execute(query, (chunk_hash,)).fetchone() is not None
+
+
+def load_refs(db: Connection, cid: int) -> tuple[int, list[ChunkRef]]:
+    """Return the size of content *cid* and its chunks in order; raise Corrupt where the index lacks it."""
+    row = db.execute("SELECT hash, size, codec, data FROM content WHERE cid = ?", (cid,)).fetchone()
+    if row is None:
+        raise Corrupt(f"content {cid} is not in the index")
+    content_hash, size, codec, data = row
+    if data is not None:
+        return size, [ChunkRef(0, size, -cid, content_hash, codec, data)]
+    query = (
+        "SELECT m.start, k.size, k.kid, k.hash, k.codec, k.data FROM content_chunk m JOIN chunk k ON k.kid = m.kid"
+        " WHERE m.cid = ? ORDER BY m.start"
+    )
+    refs = [ChunkRef(*row) for row in db.execute(query, (cid,))]
+    if sum(ref.size for ref in refs) != size:
+        raise Corrupt(f"content {content_hash.hex()} lacks chunks in the index")
+    return size, refs
+
+
+def find(db: Connection, content_hash: bytes) -> Placed | None:
+    """Return the content with the BLAKE3 *content_hash*, or None."""
+    row = db.execute("SELECT cid, size, stored_size FROM content WHERE hash = ?", (content_hash,)).fetchone()
+    return None if row is None else Placed(row[0], content_hash.hex(), row[1], row[2])
+
+
+def all_contents(db: Connection) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the cid, the hash and the size of each content."""
+    yield from db.execute("SELECT cid, hash, size FROM content ORDER BY cid")
+
+
+def loose_chunks(db: Connection) -> Iterator[ChunkRef]:
+    """Yield the chunks that no content has, each as a reference with start 0."""
+    query = "SELECT 0, size, kid, hash, codec, data FROM chunk WHERE kid NOT IN (SELECT kid FROM content_chunk)"
+    for row in db.execute(query):
+        yield ChunkRef(*row)
+
+
+def count_chunks(db: Connection) -> int:
+    """Return how many chunks there are."""
+    count: int = db.execute("SELECT count(*) FROM chunk").fetchone()[0]
+    return count
+
+
+def condemn(db: Connection, now_ns: int) -> int:
+    """Mark contents and chunks that no row refers to; clear the mark of those that are used again; count the new."""
+    unused = "cid NOT IN (SELECT content FROM entry WHERE content IS NOT NULL)"
+    db.execute(f"UPDATE content SET condemned_ns = NULL WHERE condemned_ns IS NOT NULL AND NOT ({unused})")  # noqa: S608
+    marked = db.execute(
+        f"UPDATE content SET condemned_ns = ? WHERE condemned_ns IS NULL AND {unused}",  # noqa: S608
+        (now_ns,),
+    ).rowcount
+    loose = "kid NOT IN (SELECT m.kid FROM content_chunk m JOIN content c USING (cid) WHERE c.condemned_ns IS NULL)"
+    db.execute(f"UPDATE chunk SET condemned_ns = NULL WHERE condemned_ns IS NOT NULL AND NOT ({loose})")  # noqa: S608
+    db.execute(f"UPDATE chunk SET condemned_ns = ? WHERE condemned_ns IS NULL AND {loose}", (now_ns,))  # noqa: S608
+    return marked
+
+
+def condemned(db: Connection, before_ns: int) -> tuple[int, int]:
+    """Return how many contents are condemned since before *before_ns*, and the bytes their chunks would free."""
+    count = db.execute("SELECT count(*) FROM content WHERE condemned_ns < ?", (before_ns,)).fetchone()[0]
+    inline = "SELECT coalesce(sum(stored_size), 0) FROM content WHERE condemned_ns < ? AND data IS NOT NULL"
+    chunked = "SELECT coalesce(sum(stored_size), 0) FROM chunk WHERE condemned_ns < ?"
+    freed = db.execute(inline, (before_ns,)).fetchone()[0] + db.execute(chunked, (before_ns,)).fetchone()[0]
+    return count, freed
+
+
+def remove_condemned(db: Connection, before_ns: int) -> list[str]:
+    """Delete the rows of what was condemned before *before_ns*; return the hashes of chunks that have files."""
+    query = "SELECT hash FROM chunk WHERE condemned_ns < ? AND data IS NULL"
+    loose = [row[0].hex() for row in db.execute(query, (before_ns,))]
+    db.execute(
+        "DELETE FROM content_chunk WHERE cid IN (SELECT cid FROM content WHERE condemned_ns < ?)",
+        (before_ns,),
+    )
+    db.execute("DELETE FROM content WHERE condemned_ns < ?", (before_ns,))
+    db.execute("DELETE FROM chunk WHERE condemned_ns < ?", (before_ns,))
+    return loose
+
+
+def has_chunk(db: Connection, hash_hex: str) -> bool:
+    """Tell whether the index has a chunk of that hash, condemned or not."""
+    return db.execute("SELECT 1 FROM chunk WHERE hash = ?", (bytes.fromhex(hash_hex),)).fetchone() is not None
+
+
+def totals(db: Connection) -> tuple[int, int]:
+    """Return the plain and the stored bytes of everything kept, each content and chunk counted once."""
+    inline = "SELECT coalesce(sum(size), 0), coalesce(sum(stored_size), 0) FROM content WHERE data IS NOT NULL"
+    chunked = "SELECT coalesce(sum(size), 0), coalesce(sum(stored_size), 0) FROM chunk"
+    first, second = db.execute(inline).fetchone(), db.execute(chunked).fetchone()
+    return first[0] + second[0], first[1] + second[1]

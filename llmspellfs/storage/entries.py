@@ -1,0 +1,302 @@
+"""The SQL of the tree: entries, their validity, their inodes and labels.
+
+Every function takes a connection and runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmspellfs.model.artifact import Attributes, Dirent, Entry, FileFacts, Kind
+from llmspellfs.model.query import labels
+from llmspellfs.model.values import canonical
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.schema import SUPERSEDED
+
+_COLUMNS = """
+    e.eid, e.sid, e.folder, e.name, e.ino, e.kind, e.seq_from, e.seq_to,
+    i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns, e.target,
+    e.sequence, e.version, e.content, c.hash, e.size, c.stored_size, e.type, e.mime_type, e.description,
+    e.tags, e.custom, e.created_ns, e.updated_ns
+"""
+_SELECT = f"SELECT {_COLUMNS} FROM entry e LEFT JOIN inode i ON i.ino = e.ino LEFT JOIN content c ON c.cid = e.content"  # noqa: S608
+
+_LOOKUP = f"{_SELECT} WHERE e.folder = ? AND e.name = ? AND e.seq_to IS NULL"
+_BY_EID = f"{_SELECT} WHERE e.eid = ?"
+_LIVE_OF_SEQUENCE = f"{_SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? AND e.seq_to IS NULL"
+_ALL_OF_SEQUENCE = f"{_SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? ORDER BY e.eid"
+_FILES = f"{_SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.seq_to IS NULL ORDER BY e.sequence LIMIT ? OFFSET ?"
+_CHILDREN = f"{_SELECT} WHERE e.folder = ? AND e.seq_to IS NULL"
+_DRAFTS = f"{_SELECT} WHERE e.seq_from IS NULL"
+_ENDED = f"{_SELECT} WHERE e.sid = ? AND e.seq_to BETWEEN ? AND ? AND e.seq_to < {SUPERSEDED} ORDER BY e.seq_to DESC"
+_DIRENTS = """
+    SELECT e.name, e.ino, e.kind, i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns,
+           coalesce(e.size, length(CAST(e.target AS BLOB)), 0), coalesce(c.stored_size, 0)
+    FROM entry e JOIN inode i ON i.ino = e.ino LEFT JOIN content c ON c.cid = e.content
+    WHERE e.folder = ? AND e.seq_to IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """What a new row of `entry` holds; file columns are None for folders and symlinks."""
+
+    sid: int
+    folder: int
+    name: str
+    ino: int
+    kind: Kind
+    target: str | None = None
+    sequence: int | None = None
+    version: int | None = None
+    content: int | None = None
+    content_hash: str | None = None
+    size: int | None = None
+    artifact_type: str | None = None
+    mime_type: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    custom: dict[str, Any] | None = None
+    created_ns: int | None = None
+    updated_ns: int | None = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The row as its event's `state` covers it."""
+        state: dict[str, Any] = {
+            "folder": self.folder,
+            "name": self.name,
+            "ino": self.ino,
+            "kind": int(self.kind),
+        }
+        if self.kind is Kind.SYMLINK:
+            state["target"] = self.target
+        if self.kind is Kind.FILE:
+            state |= {
+                "sequence": self.sequence, "version": self.version, "hash": self.content_hash, "size": self.size,
+                "type": self.artifact_type, "mime_type": self.mime_type, "description": self.description,
+                "tags": list(self.tags), "custom": self.custom or {},
+                "created_ns": self.created_ns, "updated_ns": self.updated_ns,
+            }  # fmt: skip
+        return state
+
+    @staticmethod
+    def of(entry: Entry) -> NewEntry:
+        """Return what a row like *entry*'s holds."""
+        common = (entry.sid, entry.folder, entry.name, entry.ino, entry.kind, entry.target)
+        if entry.file is None:
+            return NewEntry(*common)
+        f = entry.file
+        return NewEntry(
+            *common, f.sequence, f.version, f.content, f.content_hash, f.size, f.artifact_type, f.mime_type,
+            f.description, f.tags, f.custom, f.created_ns, f.updated_ns,
+        )  # fmt: skip
+
+
+def lookup(db: Connection, folder: int, name: str) -> Entry | None:
+    """Return the live entry *name* in *folder* (an ino), or None."""
+    row = db.execute(_LOOKUP, (folder, name)).fetchone()
+    return None if row is None else _entry(row)
+
+
+def load(db: Connection, eid: int) -> Entry | None:
+    """Return the entry row *eid*, live or not, or None."""
+    row = db.execute(_BY_EID, (eid,)).fetchone()
+    return None if row is None else _entry(row)
+
+
+def load_many(db: Connection, eids: Sequence[int]) -> list[Entry]:
+    """Return the rows *eids* in that order, without those that are gone."""
+    found: dict[int, Entry] = {}
+    for start in range(0, len(eids), 500):
+        part = eids[start : start + 500]
+        marks = ",".join("?" * len(part))
+        found |= {row[0]: _entry(row) for row in db.execute(f"{_SELECT} WHERE e.eid IN ({marks})", part)}
+    return [found[eid] for eid in eids if eid in found]
+
+
+def live_of_sequence(db: Connection, sid: int, sequence: int) -> Entry | None:
+    """Return the live row of the artifact *sequence*, or None where it is deleted or never was."""
+    row = db.execute(_LIVE_OF_SEQUENCE, (sid, sequence)).fetchone()
+    return None if row is None else _entry(row)
+
+
+def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[Entry]:
+    """Return all retained rows of the artifact *sequence*, oldest first."""
+    return [_entry(row) for row in db.execute(_ALL_OF_SEQUENCE, (sid, sequence))]
+
+
+def files(db: Connection, sid: int, limit: int | None = None, offset: int = 0) -> list[Entry]:
+    """Return the live files of session *sid* by sequence."""
+    return [_entry(row) for row in db.execute(_FILES, (sid, -1 if limit is None else limit, offset))]
+
+
+def children(db: Connection, folder: int) -> list[Entry]:
+    """Return the live entries in *folder*."""
+    return [_entry(row) for row in db.execute(_CHILDREN, (folder,))]
+
+
+def all_rows(db: Connection) -> Iterator[Entry]:
+    """Yield every row, live or not."""
+    for row in db.execute(f"{_SELECT} ORDER BY e.eid"):
+        yield _entry(row)
+
+
+def drafts(db: Connection, sid: int | None = None) -> list[Entry]:
+    """Return the drafts of session *sid*, or of all."""
+    if sid is None:
+        return [_entry(row) for row in db.execute(_DRAFTS)]
+    return [_entry(row) for row in db.execute(f"{_DRAFTS} AND e.sid = ?", (sid,))]
+
+
+def draft_owners(db: Connection) -> dict[int, str]:
+    """Return which spool folder each draft's eid belongs to."""
+    return dict(db.execute("SELECT eid, draft FROM entry WHERE seq_from IS NULL"))
+
+
+def ended_between(db: Connection, sid: int, first: int, last: int) -> list[Entry]:
+    """Return the rows of session *sid* whose `seq_to` is from *first* to *last*, latest first."""
+    return [_entry(row) for row in db.execute(_ENDED, (sid, first, last))]
+
+
+def dirents(db: Connection, folder: int) -> Iterator[Dirent]:
+    """Yield what listing *folder* needs of each live entry."""
+    for row in db.execute(_DIRENTS, (folder,)):
+        yield Dirent(row[0], row[1], Kind(row[2]), Attributes(*row[3:9]), row[9], row[10])
+
+
+def tops(db: Connection) -> list[tuple[str, int, Attributes]]:
+    """Return the directory name, the ino and the attributes of each live session's top folder."""
+    query = (
+        "SELECT r.dirname, s.ino, i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns FROM session_row r"
+        " JOIN session s ON s.sid = r.sid JOIN inode i ON i.ino = s.ino WHERE r.seq_to IS NULL ORDER BY s.sid"
+    )
+    return [(row[0], row[1], Attributes(*row[2:])) for row in db.execute(query)]
+
+
+def has_children(db: Connection, folder: int) -> bool:
+    """Tell whether *folder* has live entries."""
+    return (
+        db.execute("SELECT 1 FROM entry WHERE folder = ? AND seq_to IS NULL LIMIT 1", (folder,)).fetchone() is not None
+    )
+
+
+def folder_names(db: Connection, sid: int) -> dict[int, tuple[int, str]]:
+    """Return the parent (ino) and the name of each live folder of session *sid*, by ino."""
+    query = "SELECT ino, folder, name FROM entry WHERE sid = ? AND kind = 1 AND seq_to IS NULL"
+    return {ino: (folder, name) for ino, folder, name in db.execute(query, (sid,))}
+
+
+def last_place(db: Connection, ino: int) -> tuple[int, str] | None:
+    """Return the parent (ino) and name that the folder *ino* has or last had; None for a session's top."""
+    query = "SELECT folder, name FROM entry WHERE ino = ? AND kind = 1 ORDER BY eid DESC LIMIT 1"
+    row: tuple[int, str] | None = db.execute(query, (ino,)).fetchone()
+    return row
+
+
+def is_live_folder(db: Connection, ino: int) -> bool:
+    """Tell whether *ino* is a folder that has not been deleted; a session's top is none of these."""
+    query = "SELECT 1 FROM entry WHERE ino = ? AND kind = 1 AND seq_to IS NULL"
+    return db.execute(query, (ino,)).fetchone() is not None
+
+
+def insert(db: Connection, new: NewEntry, seq_from: int | None, draft: str | None = None) -> int:
+    """Insert a row valid from *seq_from* (None: a draft, of the spool folder *draft*); return its eid."""
+    is_file = new.kind is Kind.FILE
+    cursor = db.execute(
+        "INSERT INTO entry (sid, folder, name, ino, kind, seq_from, draft, target, sequence, version, content, size,"
+        " type, mime_type, description, tags, custom, created_ns, updated_ns)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.sid, new.folder, new.name, new.ino, int(new.kind), seq_from, draft, new.target, new.sequence,
+            new.version, new.content, new.size, new.artifact_type, new.mime_type, new.description,
+            canonical(list(new.tags)) if is_file else None, canonical(new.custom or {}) if is_file else None,
+            new.created_ns, new.updated_ns,
+        ),
+    )  # fmt: skip
+    eid = cursor.lastrowid
+    assert eid is not None
+    if is_file and (new.tags or new.custom):
+        rows = [(key, value, eid) for key, value in labels(new.tags, new.custom or {})]
+        db.executemany("INSERT OR IGNORE INTO entry_label (key, value, eid) VALUES (?, ?, ?)", rows)
+    return eid
+
+
+def end(db: Connection, entry: Entry, seq_to: int) -> None:
+    """End the validity of the row *entry* before *seq_to*."""
+    db.execute("UPDATE entry SET seq_to = ? WHERE eid = ?", (seq_to, entry.eid))
+    if entry.file is not None and (entry.file.tags or entry.file.custom):
+        db.execute("DELETE FROM entry_label WHERE eid = ?", (entry.eid,))
+
+
+def amend_draft(db: Connection, eid: int, content: int, size: int, updated_ns: int) -> None:
+    """Give the draft *eid* other content."""
+    query = "UPDATE entry SET content = ?, size = ?, updated_ns = ? WHERE eid = ? AND seq_from IS NULL"
+    db.execute(query, (content, size, updated_ns, eid))
+
+
+def seal_draft(db: Connection, entry: Entry, seq: int) -> None:
+    """Put the draft *entry* into history at *seq*, and end there the row that it replaces."""
+    db.execute("UPDATE entry SET seq_from = ?, draft = NULL WHERE eid = ?", (seq, entry.eid))
+    query = "UPDATE entry SET seq_to = ? WHERE kind = 0 AND sid = ? AND sequence = ? AND seq_to = ?"
+    db.execute(query, (seq, entry.sid, entry.facts.sequence, SUPERSEDED))
+
+
+def drop_draft(db: Connection, entry: Entry) -> None:
+    """Forget the draft *entry*, which has left no trace in any past."""
+    db.execute("DELETE FROM entry_label WHERE eid = ?", (entry.eid,))
+    db.execute("DELETE FROM entry WHERE eid = ?", (entry.eid,))
+
+
+def reserve_inos(db: Connection, count: int) -> int:
+    """Return the first of *count* inode numbers that nobody else gets."""
+    first: int = db.execute("SELECT value FROM store WHERE key = 'next_ino'").fetchone()[0]
+    db.execute("UPDATE store SET value = ? WHERE key = 'next_ino'", (first + count,))
+    return first
+
+
+def insert_inode(db: Connection, ino: int, a: Attributes) -> None:
+    """Insert the attributes of a new inode."""
+    query = "INSERT INTO inode (ino, mode, uid, gid, mtime_ns, ctime_ns, atime_ns) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    db.execute(query, (ino, a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, a.atime_ns))
+
+
+def update_inode(db: Connection, ino: int, a: Attributes) -> None:
+    """Replace the attributes of inode *ino*."""
+    query = "UPDATE inode SET mode = ?, uid = ?, gid = ?, mtime_ns = ?, ctime_ns = ?, atime_ns = ? WHERE ino = ?"
+    db.execute(query, (a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, a.atime_ns, ino))
+
+
+def load_inode(db: Connection, ino: int) -> Attributes | None:
+    """Return the attributes of inode *ino*, or None."""
+    query = "SELECT mode, uid, gid, mtime_ns, ctime_ns, atime_ns FROM inode WHERE ino = ?"
+    row = db.execute(query, (ino,)).fetchone()
+    return None if row is None else Attributes(*row)
+
+
+def touch_inode(db: Connection, ino: int, mtime_ns: int, ctime_ns: int | None = None) -> None:
+    """Set mtime and ctime (by default the same) of inode *ino*: a folder's listing or a file's content changed."""
+    query = "UPDATE inode SET mtime_ns = ?, ctime_ns = ?, atime_ns = NULL WHERE ino = ?"
+    db.execute(query, (mtime_ns, mtime_ns if ctime_ns is None else ctime_ns, ino))
+
+
+def touch_ctime(db: Connection, ino: int, at_ns: int) -> None:
+    """Set the ctime of inode *ino*."""
+    db.execute("UPDATE inode SET ctime_ns = ? WHERE ino = ?", (at_ns, ino))
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    attributes = Attributes(*row[8:14])
+    kind = Kind(row[5])
+    if kind is not Kind.FILE:
+        return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, None, row[14])
+    tags = tuple(json.loads(row[24])) if row[24] != "[]" else ()
+    custom = json.loads(row[25]) if row[25] != "{}" else {}
+    facts = FileFacts(
+        row[15], row[16], row[17], row[18].hex() if row[18] else "", row[19], row[20] or 0, row[21], row[22], row[23],
+        tags, custom, row[26], row[27],
+    )  # fmt: skip
+    return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, facts)

@@ -1,0 +1,220 @@
+"""The index's schema: the authority on what each table and column means.
+
+Migrations are sqlite-utils' own: each runs in one transaction with the record of itself. A new one is a function
+added at the end; none is ever changed once released. `PRAGMA user_version` is the number of migrations, so that an
+older program refuses a newer store instead of harming it.
+
+Rows of `session_row` and `entry` are valid from one `seq` of their session to before another; `seq_to` null is live.
+An entry with `seq_from` null is a draft: live for every door, committed, and in no past yet, since the handle that
+writes it is open; the live row it replaces has `seq_to` = SUPERSEDED until the draft is sealed with its event.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from llmspellfs.errors import StoreUnusable
+
+SUPERSEDED = (1 << 63) - 1
+"""The `seq_to` of a row that a draft stands in for: not live, and still the newest in every past."""
+FIRST_INO = 1 << 10
+"""Inode numbers below are the mount's own fixed nodes."""
+
+migrations = Migrations("llmspellfs")
+
+
+@migrations()
+def m001_first(db: Database) -> None:
+    """Create the schema of version 1."""
+    for statement in _FIRST.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_FIRST = """
+CREATE TABLE store (
+    key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns'
+    value
+) WITHOUT ROWID;
+
+CREATE TABLE session (                  -- what a session has once; what changes with history is in session_row
+    sid INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,            -- UUID version 4
+    ino INTEGER NOT NULL UNIQUE,        -- of its top folder
+    created_ns INTEGER NOT NULL,
+    created_by TEXT,
+    seq INTEGER NOT NULL,               -- of the last event
+    head TEXT NOT NULL,                 -- BLAKE3 (hex) of the last event's line
+    last_ns INTEGER NOT NULL,           -- the last event's time; the next is never before it
+    trail_size INTEGER NOT NULL,        -- bytes of all event lines with their newlines
+    horizon_seq INTEGER NOT NULL,       -- nothing below is shown, except checkpoints
+    next_sequence INTEGER NOT NULL,     -- for the next new artifact
+    artifact_count INTEGER NOT NULL,    -- live files
+    total_size INTEGER NOT NULL,        -- bytes of live files' content
+    change INTEGER NOT NULL,            -- store-wide number of the last transaction that touched it
+    deleted_ns INTEGER,                 -- when it was deleted; null: it is there
+    purged_ns INTEGER                   -- when its content and metadata were erased
+);
+CREATE INDEX session_by_change ON session(change);
+CREATE INDEX session_by_created ON session(created_ns);
+
+CREATE TABLE session_row (
+    rid INTEGER PRIMARY KEY,
+    sid INTEGER NOT NULL,
+    seq_from INTEGER NOT NULL,
+    seq_to INTEGER,                     -- deletion ends the last row, so that live rows are live sessions
+    name TEXT NOT NULL,
+    dirname TEXT NOT NULL,              -- unique among live sessions
+    description TEXT NOT NULL,
+    status TEXT NOT NULL,               -- active, suspended, completed, failed
+    tags TEXT NOT NULL,                 -- JSON array
+    metadata TEXT NOT NULL,             -- JSON object
+    parent TEXT,                        -- the parent session's id
+    ended_ns INTEGER,
+    failure_reason TEXT,
+    updated_ns INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX session_row_by_dirname ON session_row(dirname) WHERE seq_to IS NULL;
+CREATE UNIQUE INDEX session_row_live ON session_row(sid) WHERE seq_to IS NULL;
+CREATE UNIQUE INDEX session_row_past ON session_row(sid, seq_from);
+CREATE INDEX session_row_by_status ON session_row(status, sid) WHERE seq_to IS NULL;
+CREATE INDEX session_row_by_parent ON session_row(parent) WHERE seq_to IS NULL AND parent IS NOT NULL;
+CREATE INDEX session_row_by_updated ON session_row(updated_ns) WHERE seq_to IS NULL;
+
+CREATE TABLE session_label (            -- of live rows: tags, and scalar metadata for meta.KEY
+    key TEXT NOT NULL,                  -- 'tag' or 'meta.KEY'
+    value TEXT NOT NULL,                -- the tag, or the scalar: text as itself, else JSON; its first 256 characters
+    sid INTEGER NOT NULL,
+    PRIMARY KEY (key, value, sid)
+) WITHOUT ROWID;
+CREATE INDEX session_label_by_sid ON session_label(sid);
+
+CREATE TABLE inode (                    -- POSIX attributes of a file object; not part of history
+    ino INTEGER PRIMARY KEY,
+    mode INTEGER NOT NULL,              -- permission bits, 0o7777
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    atime_ns INTEGER                    -- as set by utimens; null follows mtime
+);
+
+CREATE TABLE entry (
+    eid INTEGER PRIMARY KEY,
+    sid INTEGER NOT NULL,
+    folder INTEGER NOT NULL,            -- ino of the folder it is in
+    name TEXT NOT NULL,                 -- one component
+    ino INTEGER NOT NULL,
+    kind INTEGER NOT NULL,              -- 0 file, 1 folder, 2 symlink
+    seq_from INTEGER,                   -- null: a draft
+    seq_to INTEGER,                     -- null: live
+    draft TEXT,                         -- the spool folder of the process whose handle writes the draft
+    target TEXT,                        -- of a symlink
+    sequence INTEGER,                   -- of a file, as all below
+    version INTEGER,
+    content INTEGER,                    -- content.cid
+    size INTEGER,                       -- bytes, as content.size
+    type TEXT,
+    mime_type TEXT,
+    description TEXT,
+    tags TEXT,                          -- JSON array
+    custom TEXT,                        -- JSON object
+    created_ns INTEGER,                 -- of the artifact's first store
+    updated_ns INTEGER                  -- of this row
+);
+CREATE UNIQUE INDEX entry_live ON entry(folder, name) WHERE seq_to IS NULL;
+CREATE INDEX entry_past ON entry(folder, seq_to) WHERE seq_to IS NOT NULL;
+CREATE INDEX entry_by_sequence ON entry(sid, sequence, version) WHERE kind = 0;
+CREATE INDEX entry_by_folder ON entry(ino) WHERE kind = 1;
+CREATE INDEX entry_folders ON entry(sid) WHERE kind = 1 AND seq_to IS NULL;
+CREATE INDEX entry_drafts ON entry(sid) WHERE seq_from IS NULL;
+CREATE INDEX entry_by_name ON entry(name) WHERE kind = 0 AND seq_to IS NULL;
+CREATE INDEX entry_by_type ON entry(type, sid) WHERE kind = 0 AND seq_to IS NULL;
+CREATE INDEX entry_by_size ON entry(size) WHERE kind = 0 AND seq_to IS NULL;
+CREATE INDEX entry_by_created ON entry(created_ns) WHERE kind = 0 AND seq_to IS NULL;
+CREATE INDEX entry_by_updated ON entry(updated_ns) WHERE kind = 0 AND seq_to IS NULL;
+CREATE INDEX entry_by_mime ON entry(mime_type) WHERE kind = 0 AND seq_to IS NULL;
+CREATE INDEX entry_subfolders ON entry(folder, name) WHERE kind = 1 AND seq_to IS NULL;
+
+CREATE TABLE entry_label (              -- of live files: tags, and scalar custom metadata for meta.KEY
+    key TEXT NOT NULL,                  -- 'tag' or 'meta.KEY'
+    value TEXT NOT NULL,                -- as in session_label
+    eid INTEGER NOT NULL,
+    PRIMARY KEY (key, value, eid)
+) WITHOUT ROWID;
+CREATE INDEX entry_label_by_eid ON entry_label(eid);
+
+-- The full text of files: rowid is entry.eid, and rows of the past may still be in it. It is brought up to
+-- date when free words are asked for, up to the eid that `store` has as 'indexed_eid'. Columns: the entry's name
+-- (one component), description, tags (one a line), and custom (the text of its top-level scalars, one a line).
+CREATE VIRTUAL TABLE entry_text
+    USING fts5(name, description, tags, custom, tokenize = 'unicode61 remove_diacritics 2');
+CREATE TABLE entry_text_due (           -- indexed rows to look at again: drafts, until sealed, and deleted rows
+    eid INTEGER PRIMARY KEY             -- a later entry may have been given a deleted one's eid
+);
+CREATE TRIGGER entry_text_gone AFTER DELETE ON entry WHEN old.kind = 0
+    BEGIN INSERT OR IGNORE INTO entry_text_due VALUES (old.eid); END;
+
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,             -- orders events among all sessions; rows are never deleted
+    sid INTEGER NOT NULL,
+    seq INTEGER NOT NULL,               -- 1, 2, … without gaps
+    kind TEXT NOT NULL,
+    at_ns INTEGER NOT NULL,             -- never decreases within a session
+    ends INTEGER NOT NULL,              -- where the line ends in events.jsonl, in bytes, its newline included
+    line TEXT NOT NULL                  -- as written, without newline; never rewritten
+);
+CREATE UNIQUE INDEX event_by_seq ON event(sid, seq);
+
+CREATE TABLE checkpoint (
+    sid INTEGER NOT NULL,
+    number INTEGER NOT NULL,            -- 1, 2, …
+    seq INTEGER NOT NULL,               -- the session.saved event; the state shown is the one at it
+    label TEXT,
+    at_ns INTEGER NOT NULL,
+    PRIMARY KEY (sid, number)
+) WITHOUT ROWID;
+
+CREATE TABLE content (                  -- whole contents, each once
+    cid INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,          -- BLAKE3 of the plain bytes, 32 bytes
+    size INTEGER NOT NULL,              -- plain bytes
+    stored_size INTEGER NOT NULL,       -- bytes it takes, chunks shared with others included
+    condemned_ns INTEGER,               -- when gc found no row that refers to it; null: in use
+    codec INTEGER,                      -- of data: 0 plain, 1 zstd
+    data BLOB                           -- small content itself; null: see content_chunk
+);
+
+CREATE TABLE content_chunk (            -- the chunks of a large content, in order
+    cid INTEGER NOT NULL,
+    start INTEGER NOT NULL,             -- offset of the chunk's first byte in the content
+    kid INTEGER NOT NULL,               -- chunk.kid
+    PRIMARY KEY (cid, start)
+) WITHOUT ROWID;
+CREATE INDEX content_chunk_by_kid ON content_chunk(kid);
+
+CREATE TABLE chunk (                    -- each chunk once
+    kid INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,          -- BLAKE3 of its plain bytes, 32 bytes
+    size INTEGER NOT NULL,              -- plain bytes
+    stored_size INTEGER NOT NULL,       -- bytes as stored
+    condemned_ns INTEGER,
+    codec INTEGER NOT NULL,             -- 0 plain, 1 zstd
+    data BLOB                           -- a chunk that is small as stored; null: the file blobs/ab/<hash>
+);
+"""
+
+
+def migrate(connection: sqlite3.Connection, path: object) -> None:
+    """Bring the index at *path* to this program's schema; raise StoreUnusable where it is of a newer one."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    known = len(migrations._migrations)  # noqa: SLF001 - sqlite-utils has no public count
+    if version > known:
+        raise StoreUnusable(path, f"made by a newer version (schema {version}, this program knows {known})")
+    if version == known:
+        return
+    migrations.apply(Database(connection))
+    connection.execute(f"PRAGMA user_version = {known}")

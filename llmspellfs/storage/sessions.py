@@ -1,0 +1,193 @@
+"""The SQL of sessions, their validity rows, labels and checkpoints.
+
+Every function takes a connection and runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from llmspellfs.model.query import labels
+from llmspellfs.model.session import Checkpoint, Session, Status
+from llmspellfs.model.values import canonical
+from llmspellfs.storage.index import Connection
+
+_COLUMNS = """
+    s.sid, s.id, r.name, r.dirname, r.description, r.status, r.tags, r.metadata, r.parent, s.created_by,
+    s.created_ns, r.updated_ns, r.ended_ns, r.failure_reason, s.artifact_count, s.total_size, s.ino, s.seq, s.head,
+    s.deleted_ns
+"""
+_LIVE = f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL"  # noqa: S608
+_LAST = (
+    f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_from ="  # noqa: S608
+    " (SELECT max(seq_from) FROM session_row WHERE sid = s.sid)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """What a row of `session_row` holds beside its validity."""
+
+    name: str
+    dirname: str
+    description: str
+    status: Status
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    parent: str | None
+    ended_ns: int | None
+    failure_reason: str | None
+    updated_ns: int
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The row as its event's `state` covers it."""
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        return state | {"status": str(self.status), "tags": list(self.tags)}
+
+    @staticmethod
+    def of(session: Session) -> SessionRow:
+        """Return the row that *session* was read from."""
+        s = session
+        return SessionRow(
+            s.name, s.dirname, s.description, s.status, s.tags, s.metadata, s.parent_session_id, s.ended_ns,
+            s.failure_reason, s.updated_ns,
+        )  # fmt: skip
+
+
+def by_dirname(db: Connection, dirname: str) -> Session | None:
+    """Return the live session whose directory is called *dirname*, or None."""
+    return _one(db, f"{_LIVE} WHERE r.dirname = ?", dirname)
+
+
+def by_id(db: Connection, session_id: str, *, deleted: bool = False) -> Session | None:
+    """Return the session *session_id*, or None; with *deleted*, one that is deleted too (as it last was)."""
+    return _one(db, f"{_LAST if deleted else _LIVE} WHERE s.id = ?", session_id)
+
+
+def by_prefix(db: Connection, prefix: str, *, deleted: bool = False) -> list[Session]:
+    """Return at most two sessions whose ids begin with *prefix*, enough to tell that it is ambiguous."""
+    query = f"{_LAST if deleted else _LIVE} WHERE s.id >= ? AND s.id < ? LIMIT 2"
+    return [_session(row) for row in db.execute(query, (prefix, prefix + "g"))]
+
+
+def deleted_by_dirname(db: Connection, dirname: str) -> Session | None:
+    """Return the session last deleted of those whose directory was called *dirname*, or None."""
+    query = (
+        f"{_LAST} WHERE s.deleted_ns IS NOT NULL AND s.purged_ns IS NULL AND r.dirname = ? ORDER BY s.deleted_ns DESC"
+    )
+    return _one(db, query, dirname)
+
+
+def load(db: Connection, sid: int) -> Session | None:
+    """Return the live session *sid*, or None."""
+    return _one(db, f"{_LIVE} WHERE s.sid = ?", sid)
+
+
+def load_any(db: Connection, sid: int) -> Session | None:
+    """Return the session *sid*, deleted ones too, or None."""
+    return _one(db, f"{_LAST} WHERE s.sid = ?", sid)
+
+
+def load_many(db: Connection, sids: Sequence[int], *, deleted: bool = False) -> list[Session]:
+    """Return the sessions *sids* in that order, without those that are gone."""
+    found: dict[int, Session] = {}
+    for start in range(0, len(sids), 500):
+        part = sids[start : start + 500]
+        query = f"{_LAST if deleted else _LIVE} WHERE s.sid IN ({','.join('?' * len(part))})"
+        found |= {row[0]: _session(row) for row in db.execute(query, part)}
+    return [found[sid] for sid in sids if sid in found]
+
+
+def live(db: Connection) -> list[Session]:
+    """Return all live sessions by creation."""
+    return [_session(row) for row in db.execute(f"{_LIVE} ORDER BY s.created_ns, s.sid")]
+
+
+def all_rows(db: Connection) -> list[tuple[Session, int]]:
+    """Return every row of every session as the session it was, with the seq from which it was valid."""
+    query = f"SELECT {_COLUMNS}, r.seq_from FROM session s JOIN session_row r ON r.sid = s.sid ORDER BY r.rid"  # noqa: S608
+    return [(_session(row[:-1]), row[-1]) for row in db.execute(query)]
+
+
+def children(db: Connection, session_id: str) -> list[Session]:
+    """Return the live sessions whose parent is *session_id*."""
+    return [_session(row) for row in db.execute(f"{_LIVE} WHERE r.parent = ? ORDER BY s.sid", (session_id,))]
+
+
+def dirname_taken(db: Connection, dirname: str, but: int | None = None) -> bool:
+    """Tell whether a live session other than *but* (a sid) has the directory name."""
+    query = "SELECT sid FROM session_row WHERE dirname = ? AND seq_to IS NULL"
+    row = db.execute(query, (dirname,)).fetchone()
+    return row is not None and row[0] != but
+
+
+def count_open(db: Connection) -> int:
+    """Return how many live sessions are active or suspended."""
+    query = "SELECT count(*) FROM session_row WHERE seq_to IS NULL AND status IN ('active', 'suspended')"
+    count: int = db.execute(query).fetchone()[0]
+    return count
+
+
+def insert(db: Connection, session_id: str, ino: int, created_ns: int, created_by: str | None) -> int:
+    """Insert a session without rows or events yet; return its sid."""
+    cursor = db.execute(
+        "INSERT INTO session (id, ino, created_ns, created_by, seq, head, last_ns, trail_size, horizon_seq,"
+        " next_sequence, artifact_count, total_size, change) VALUES (?, ?, ?, ?, 0, ?, ?, 0, 0, 1, 0, 0, 0)",
+        (session_id, ino, created_ns, created_by, "0" * 64, created_ns),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def insert_row(db: Connection, sid: int, row: SessionRow, seq_from: int) -> None:
+    """Insert *row* as the live row of session *sid* from *seq_from* on."""
+    db.execute(
+        "INSERT INTO session_row (sid, seq_from, name, dirname, description, status, tags, metadata, parent, ended_ns,"
+        " failure_reason, updated_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            sid, seq_from, row.name, row.dirname, row.description, row.status, canonical(list(row.tags)),
+            canonical(row.metadata), row.parent, row.ended_ns, row.failure_reason, row.updated_ns,
+        ),
+    )  # fmt: skip
+    marks = [(key, value, sid) for key, value in labels(row.tags, row.metadata)]
+    db.executemany("INSERT OR IGNORE INTO session_label (key, value, sid) VALUES (?, ?, ?)", marks)
+
+
+def end_row(db: Connection, sid: int, seq_to: int) -> None:
+    """End the live row of session *sid* before *seq_to*."""
+    db.execute("UPDATE session_row SET seq_to = ? WHERE sid = ? AND seq_to IS NULL", (seq_to, sid))
+    db.execute("DELETE FROM session_label WHERE sid = ?", (sid,))
+
+
+def set_deleted(db: Connection, sid: int, deleted_ns: int | None) -> None:
+    """Note when session *sid* was deleted, or that it is there again."""
+    db.execute("UPDATE session SET deleted_ns = ? WHERE sid = ?", (deleted_ns, sid))
+
+
+def insert_checkpoint(db: Connection, sid: int, seq: int, label: str | None, at_ns: int) -> Checkpoint:
+    """Insert the next checkpoint of session *sid* and return it."""
+    last = db.execute("SELECT coalesce(max(number), 0) FROM checkpoint WHERE sid = ?", (sid,)).fetchone()[0]
+    query = "INSERT INTO checkpoint (sid, number, seq, label, at_ns) VALUES (?, ?, ?, ?, ?)"
+    db.execute(query, (sid, last + 1, seq, label, at_ns))
+    return Checkpoint(last + 1, seq, label, at_ns)
+
+
+def checkpoints(db: Connection, sid: int) -> list[Checkpoint]:
+    """Return the checkpoints of session *sid*, first to last."""
+    query = "SELECT number, seq, label, at_ns FROM checkpoint WHERE sid = ? ORDER BY number"
+    return [Checkpoint(*row) for row in db.execute(query, (sid,))]
+
+
+def _one(db: Connection, query: str, key: object) -> Session | None:
+    row = db.execute(query, (key,)).fetchone()
+    return None if row is None else _session(row)
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    values = list(row)
+    values[5:8] = Status(row[5]), tuple(json.loads(row[6])), json.loads(row[7])
+    return Session(*values)

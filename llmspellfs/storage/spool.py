@@ -1,0 +1,207 @@
+"""Files that are being written, one folder a process, and what is done with a dead process's folder.
+
+`spool/PID-<random>/` holds a file `lock` under an exclusive flock for as long as its process lives: the
+kernel drops it with the process, however that ends. A folder gets its name only once its lock is held, so one
+whose lock can be taken has no living owner. Bytes in here are not durable; they become so with their commit.
+
+Threading: every function may be called from any thread and any process; a `SpoolFile` has one owner. A fork
+without exec shares the lock, and keeps the folder alive as long as the child lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+
+from llmspellfs.storage.blobs import StrPath, disk_errors, make_folder, sync_folder
+from llmspellfs.storage.lost import LostFound, read_description
+
+FOLDER = "spool"
+_LOCK = "lock"
+_NAME = re.compile(r"\d+-[0-9a-f]+")
+_UNBORN = ".new-"
+_UNBORN_SECONDS = 3600
+_DIRTY, _COMMITTED = 0o600, 0o400
+_WHY = "its process ended before the bytes were committed"
+
+
+class SpoolFile:
+    """A file of its own for bytes on their way in: *descriptor* to write and read it, *path* to move it."""
+
+    def __init__(self, path: str) -> None:
+        """Make the file *path*."""
+        self.path = path
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with disk_errors(path):
+            self.fd = os.open(path, flags, _DIRTY)
+
+    def describe(self, session_id: str, name: str) -> None:
+        """Note beside the file that it is for *name* in the session *session_id*, for whoever finds it."""
+        path = f"{self.path}.json"
+        with disk_errors(path), open(path, "wb", buffering=0) as file:
+            file.write(json.dumps({"session": session_id, "name": name}).encode("ascii"))
+
+    def mark_committed(self) -> None:
+        """Note that all of its bytes are committed: if the process dies now, nothing of it is lost."""
+        with disk_errors(self.path):
+            os.fchmod(self.fd, _COMMITTED)
+
+    def mark_dirty(self) -> None:
+        """Note, before writing after a commit, that its bytes are nowhere else; a new file begins so."""
+        with disk_errors(self.path):
+            os.fchmod(self.fd, _DIRTY)
+
+    def discard(self) -> None:
+        """Close and remove it; a second time does nothing."""
+        if self.fd < 0:
+            return
+        descriptor, self.fd = self.fd, -1
+        os.close(descriptor)
+        for path in (self.path, f"{self.path}.json"):
+            with disk_errors(path), suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+class Spool:
+    """The running process's folder in the spool of a store; *name* says whose it is."""
+
+    def __init__(self, root: StrPath) -> None:
+        """Make the folder in the store at *root* and take its lock."""
+        spool = _folder(root)
+        self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._path = os.path.join(spool, self.name)
+        self._serial = count(1)
+        unborn = os.path.join(spool, _UNBORN + self.name)
+        with disk_errors(self._path):
+            make_folder(unborn)
+            self._lock = _open_lock(unborn)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(unborn, self._path)
+
+    def new(self) -> SpoolFile:
+        """Return a new, empty file; raises NoSpace."""
+        return SpoolFile(f"{self._path}/{next(self._serial)}")
+
+    def close(self) -> None:
+        """Remove the folder with all that is in it; a second time does nothing."""
+        if self._lock < 0:
+            return
+        with disk_errors(self._path):
+            _remove(self._path)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def is_alive(root: StrPath, name: str) -> bool:
+    """Tell whether the process that the spool folder *name* of the store at *root* belongs to still lives.
+
+    While another process salvages the folder it counts as alive: its drafts are not yet anybody else's.
+    """
+    if not _NAME.fullmatch(name):
+        return False
+    try:
+        descriptor = os.open(os.path.join(_folder(root), name, _LOCK), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def salvage(root: StrPath, lost: LostFound) -> tuple[str, ...]:
+    """Move what dead processes left in the spool of the store at *root* to *lost*; return the new items' ids.
+
+    Empty files, and those whose bytes were all committed, are removed. Several processes may do it at once.
+    """
+    ids: list[str] = []
+    spool = _folder(root)
+    for name in _names(spool):
+        path = os.path.join(spool, name)
+        if name.startswith(_UNBORN):
+            _remove_unborn(path)
+        elif _NAME.fullmatch(name):
+            with disk_errors(path), _dead(path) as dead:
+                if dead:
+                    ids += _salvage_folder(path, lost)
+                    _remove(path)
+    return tuple(ids)
+
+
+def _salvage_folder(path: str, lost: LostFound) -> list[str]:
+    ids = []
+    for name in sorted(filter(str.isdecimal, _names(path)), key=int):
+        file = os.path.join(path, name)
+        status = os.lstat(file)
+        if status.st_size and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != _COMMITTED:
+            known = read_description(f"{file}.json")
+            ids.append(lost.add(file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns))
+    if ids:
+        sync_folder(path)
+    return ids
+
+
+@contextmanager
+def _dead(path: str) -> Iterator[bool]:
+    """Say True, holding the lock of the folder *path*; False where its owner or another salvager holds it."""
+    try:
+        descriptor = _open_lock(path)
+    except (FileNotFoundError, NotADirectoryError):
+        yield False
+        return
+    try:
+        yield _take(descriptor, os.path.join(path, _LOCK))
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: str) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another salvager may have removed the lock, and the folder, after it was opened here.
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _remove_unborn(path: str) -> None:
+    """Remove a folder whose process died between making and naming it; there is no work in it."""
+    with disk_errors(path), suppress(FileNotFoundError, NotADirectoryError):
+        if os.lstat(path).st_mtime < time.time() - _UNBORN_SECONDS:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    """Remove the folder *path*, its lock last; where somebody put something into it meanwhile it stays."""
+    names = _names(path)
+    for name in sorted(names, key=lambda name: name == _LOCK):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(path, name))
+    with suppress(OSError):
+        os.rmdir(path)
+
+
+def _open_lock(path: str) -> int:
+    return os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
+
+
+def _folder(root: StrPath) -> str:
+    return os.path.join(os.fspath(root), FOLDER)

@@ -1,0 +1,115 @@
+"""Lost bytes are kept with what is known of them, and found again without it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llmspellfs.errors import NoSpace, NotFound
+from llmspellfs.storage.blobs import write_file
+from llmspellfs.storage.lost import LostFound, LostItem
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> LostFound:
+    return LostFound(tmp_path)
+
+
+def test_nothing_lost(lost: LostFound, tmp_path: Path) -> None:
+    assert lost.list() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_are_kept_with_what_is_known(lost: LostFound) -> None:
+    item_id = lost.add(b"work", "session-1", "a/b.txt", "session is completed", 5)
+    assert lost.list() == [LostItem(item_id, "session-1", "a/b.txt", 4, 5, "session is completed")]
+    assert lost.get(item_id) == lost.list()[0]
+    with lost.open(item_id) as file:
+        assert file.read() == b"work"
+
+
+def test_file_is_moved_here(lost: LostFound, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"work" * 1000)
+    source.chmod(0o400)
+    item_id = lost.add(source, None, None, "crash", 5)
+    assert not source.exists()
+    assert lost.list() == [LostItem(item_id, None, None, 4000, 5, "crash")]
+    assert (tmp_path / "lost+found" / item_id).stat().st_mode & 0o777 == 0o600
+
+
+def test_oldest_come_first(lost: LostFound) -> None:
+    ids = [lost.add(b"x", None, None, "why", at_ns) for at_ns in (30, 10, 20)]
+    assert [item.id for item in lost.list()] == [ids[1], ids[2], ids[0]]
+
+
+def test_bytes_without_description_or_with_a_bad_one_are_listed(lost: LostFound, tmp_path: Path) -> None:
+    item_id = lost.add(b"work", "s", "n", "why", 5)
+    description = tmp_path / "lost+found" / f"{item_id}.json"
+    for bad in (
+        b"",
+        b"[1]",
+        b'{"session": 1, "name": null, "why": [], "at_ns": "x"}',
+        b"\xff",
+        b"[" * 100000,
+    ):
+        description.write_bytes(bad)
+        (item,) = lost.list()
+        assert (item.id, item.session, item.name, item.size, item.why) == (item_id, None, None, 4, "unknown")
+        assert item.at_ns > 5
+    description.unlink()
+    assert [item.id for item in lost.list()] == [item_id]
+
+
+def test_other_files_are_not_items(lost: LostFound, tmp_path: Path) -> None:
+    lost.add(b"work", None, None, "why", 5)
+    for name in ("notes", "0123456789abcdef.part", "fedcba9876543210.json"):
+        (tmp_path / "lost+found" / name).write_bytes(b"{}")
+    assert len(lost.list()) == 1
+
+
+def test_removed_is_gone(lost: LostFound, tmp_path: Path) -> None:
+    item_id = lost.add(b"work", None, None, "why", 5)
+    lost.remove(item_id)
+    assert lost.list() == []
+    assert list((tmp_path / "lost+found").iterdir()) == []
+    for call in (lost.remove, lost.open, lost.get):
+        with pytest.raises(NotFound, match="lost item not found"):
+            call(item_id)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../index.db", "0123456789abcdef.json", "0123456789abcdef\n"])
+def test_what_is_no_id_is_not_found(lost: LostFound, name: str) -> None:
+    lost.add(b"work", None, None, "why", 5)
+    with pytest.raises(NotFound):
+        lost.open(name)
+
+
+def test_missing_source_is_not_found(lost: LostFound, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        lost.add(tmp_path / "gone", None, None, "why", 5)
+    assert lost.list() == []
+
+
+def test_name_that_is_no_utf8_is_kept(lost: LostFound) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    lost.add(b"work", "s", name, "why", 5)
+    assert lost.list()[0].name == name
+
+
+def test_bytes_survive_when_the_description_cannot_be_written(lost: LostFound, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = write_file
+
+    def full(path: str, data: bytes) -> None:
+        if ".json" in path or data.startswith(b"{"):
+            raise NoSpace(path)
+        real(path, data)
+
+    monkeypatch.setattr("llmspellfs.storage.lost.write_file", full)
+    with pytest.raises(NoSpace):
+        lost.add(b"work", "s", "n", "why", 5)
+    (item,) = lost.list()
+    with lost.open(item.id) as file:
+        assert file.read() == b"work"
