@@ -1,0 +1,348 @@
+"""Artifacts by name: stored, read, listed, changed, deleted and brought back; `store.artifacts`."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO
+
+from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound
+from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind
+from llmspellfs.model.event import Origin
+from llmspellfs.model.names import split_path
+from llmspellfs.model.session import Session
+from llmspellfs.model.values import check_metadata, check_tags, check_text, check_type
+from llmspellfs.service import erasure, moves, undelete, versions
+from llmspellfs.service.engine import Engine, Transaction, check_active
+from llmspellfs.service.erasure import PurgeReport
+from llmspellfs.service.intake import Intake
+from llmspellfs.service.namespace import Ownership
+from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifacts
+from llmspellfs.service.reader import Reader
+from llmspellfs.service.search import Search
+from llmspellfs.service.sessions import find_session
+from llmspellfs.service.versions import Given
+from llmspellfs.storage import contents, entries, journal
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.ingest import Staged
+
+Progress = Callable[[int], None]
+
+
+class Artifacts:
+    """Every artifact of a store. *session* is a session's ref; *ref* an artifact's name (its path) or its id."""
+
+    def __init__(self, engine: Engine, search: Search, intake: Intake) -> None:
+        """Work on *engine*'s store; queries go to *search*, content comes in through *intake*."""
+        self._engine, self._search, self._intake = engine, search, intake
+
+    def put(
+        self,
+        session: str,
+        name: str,
+        content: bytes | BinaryIO,
+        *,
+        artifact_type: str | None = None,
+        mime_type: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        custom: Mapping[str, Any] | None = None,
+        replace: bool = True,
+        progress: Progress | None = None,
+        by: Origin | None = None,
+    ) -> Artifact:
+        """Store *content*, bytes or an open binary file (never held whole), as the artifact *name* and return it.
+
+        Under a name that exists it becomes the next version, or AlreadyExists without *replace*; what is None keeps
+        what the artifact has. *progress* is called with the bytes taken so far. Raises SessionNotActive, NotFound,
+        InvalidName, InvalidValue, TooLarge, LimitExceeded, NoSpace.
+        """
+        split_path(name)
+        given = check_given(artifact_type, mime_type, description, tags, custom)
+        self._check_before(session, name, replace)
+        staged = self._intake.stage(content, progress)
+        own = Ownership(0o644, os.getuid(), os.getgid())
+        with self._engine.write(by) as tx:
+            owner = tx.active_session(find_session(tx.db, session).sid)
+            return self._store(tx, owner, name, staged, given, own, replace)
+
+    def _check_before(self, session: str, name: str, may_replace: bool) -> None:
+        """Refuse what cannot succeed before any content is taken; the transaction checks again."""
+        with self._engine.index.read() as db:
+            found = check_active(find_session(db, session))
+            if not may_replace and _lookup(db, found, name) is not None:
+                raise AlreadyExists("artifact", f"{found.dirname}:{name}")
+
+    def _store(
+        self,
+        tx: Transaction,
+        session: Session,
+        name: str,
+        staged: Staged,
+        given: Given,
+        own: Ownership,
+        may: bool,
+    ) -> Artifact:
+        place = undelete.make_place(tx, session, name, own)
+        if not may and entries.lookup(tx.db, place.folder, place.name) is not None:
+            raise AlreadyExists("artifact", f"{session.dirname}:{name}")
+        placed = contents.place(tx.db, staged, self._engine.rooms.blobs)
+        inode = (next(tx.inos), own.at(tx.now_ns))
+        entry = versions.store(tx, self._engine.config, session, place, placed, given, inode=inode)
+        return to_artifact(session.id, name, entry)
+
+    def put_file(
+        self,
+        session: str,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        artifact_type: str | None = None,
+        mime_type: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        custom: Mapping[str, Any] | None = None,
+        replace: bool = True,
+        progress: Progress | None = None,
+        by: Origin | None = None,
+    ) -> Artifact:
+        """Store the file *path* as the artifact *name*, by default its own last component; otherwise as `put`.
+
+        Raises NotFound, IsAFolder and NotAllowed for the file.
+        """
+        try:
+            with open(path, "rb") as source:
+                return self.put(
+                    session, name or os.path.basename(os.path.abspath(path)), source, artifact_type=artifact_type,
+                    mime_type=mime_type, description=description, tags=tags, custom=custom, replace=replace,
+                    progress=progress, by=by,
+                )  # fmt: skip
+        except FileNotFoundError:
+            raise NotFound("file", os.fspath(path)) from None
+        except IsADirectoryError:
+            raise IsAFolder(os.fspath(path)) from None
+        except PermissionError:
+            raise NotAllowed(f"cannot read {os.fspath(path)}") from None
+
+    def get(self, session: str, ref: str) -> Artifact:
+        """Return the artifact *ref*; an id with an older hash gives that older version while history keeps it.
+
+        Raises NotFound, and NotAllowed where the id is another session's.
+        """
+        with self._engine.index.snapshot() as db:
+            return _find(db, find_session(db, session), ref)
+
+    def resolve(self, text: str) -> Artifact:
+        """Return the artifact that *text* names: `SESSION:NAME`, or an artifact id. Raises NotFound, InvalidValue."""
+        if ArtifactId.is_id(text):
+            return self.get(ArtifactId.parse(text).session_id, text)
+        session, colon, name = text.partition(":")
+        if not colon or not session or not name:
+            raise InvalidValue("artifact", f"expected SESSION:NAME or an artifact id, not {text!r}")
+        return self.get(session, name)
+
+    def read(self, artifact: Artifact, offset: int = 0, size: int | None = None) -> bytes:
+        """Return *artifact*'s bytes from *offset* on, at most *size* of them; raise Corrupt, never return others."""
+        if offset < 0 or (size is not None and size < 0):
+            raise InvalidValue("range", "expected an offset and a size of 0 or more")
+        with self.open(artifact) as reader:
+            return reader.read_at(offset, reader.size if size is None else size)
+
+    def open(self, artifact: Artifact) -> Reader:
+        """Return a reader of *artifact*'s content."""
+        return Reader(self._engine, artifact.content)
+
+    def list(self, session: str, *, limit: int | None = None, offset: int = 0) -> list[Artifact]:
+        """Return the session's artifacts by sequence."""
+        with self._engine.index.snapshot() as db:
+            found = find_session(db, session)
+            return to_artifacts(db, found, entries.files(db, found.sid, limit, offset))
+
+    def query(
+        self,
+        query: str | None = None,
+        *,
+        session: str | None = None,
+        artifact_type: str | None = None,
+        tags: Iterable[str] = (),
+        name_pattern: str | None = None,
+        created_after: str | float | None = None,
+        created_before: str | float | None = None,
+        updated_after: str | float | None = None,
+        updated_before: str | float | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        sort_by: str | None = None,
+        order: str = "asc",
+    ) -> builtins.list[Artifact]:
+        """Return the artifacts, of *session* or of all, that fit *query* and every filter that is given.
+
+        All of *tags* must be there; sizes are bytes; bounds include what they name. Raises NotFound, InvalidValue.
+        """
+        if session is not None:
+            with self._engine.index.read() as db:
+                session = find_session(db, session).id
+        wanted = {
+            "artifact_type": artifact_type, "tags": tuple(tags), "name_pattern": name_pattern,
+            "created_after": created_after, "created_before": created_before, "updated_after": updated_after,
+            "updated_before": updated_before, "min_size": min_size, "max_size": max_size,
+        }  # fmt: skip
+        return self._search.list_artifacts(
+            query, wanted, session=session, sort_by=sort_by, order=order, limit=limit, offset=offset
+        )
+
+    def delete(self, session: str, ref: str, *, by: Origin | None = None) -> Artifact:
+        """Delete the artifact, in any state of its session, and return it as it was; raise NotFound, NotAllowed."""
+        with self._engine.write(by) as tx:
+            owner = find_session(tx.db, session)
+            entry = _live(tx.db, owner, ref)
+            name = path_of(tx.db, owner.ino, entry.folder, entry.name)
+            return to_artifact(owner.id, name, moves.remove(tx, owner, entry))
+
+    def restore(self, session: str, ref: str, *, name: str | None = None, by: Origin | None = None) -> Artifact:
+        """Bring a deleted artifact back, under *name* or the name it had, and return it.
+
+        Raises NotFound where history has none, AlreadyExists where it is there or the name is taken.
+        """
+        with self._engine.write(by) as tx:
+            owner = tx.active_session(find_session(tx.db, session).sid)
+            row = undelete.last_row(tx, owner, _past_sequence(tx.db, owner, ref))
+            if entries.live_of_sequence(tx.db, owner.sid, row.facts.sequence) is not None:
+                raise AlreadyExists("artifact", ref)
+            own = Ownership(0o755, os.getuid(), os.getgid())
+            entry = undelete.restore_artifact(tx, self._engine.config, owner, row, name, own)
+            return to_artifact(owner.id, path_of(tx.db, owner.ino, entry.folder, entry.name), entry)
+
+    def purge(self, session: str, ref: str, *, by: Origin | None = None) -> PurgeReport:
+        """Erase every version of the artifact, deleted or not, and content that nothing else uses, for good."""
+        with self._engine.index.snapshot() as db:
+            owner = find_session(db, session)
+            sequence = _past_sequence(db, owner, ref)
+        return erasure.purge_artifact(self._engine, owner, sequence, by)
+
+    def history(self, session: str, ref: str) -> builtins.list[Artifact]:
+        """Return each retained version of the artifact, oldest first; a deleted one's too."""
+        with self._engine.index.snapshot() as db:
+            owner = find_session(db, session)
+            rows = entries.rows_of_sequence(db, owner.sid, _past_sequence(db, owner, ref))
+            newest = {row.facts.version: row for row in rows}
+            return to_artifacts(db, owner, [newest[version] for version in sorted(newest)])
+
+    def update(
+        self,
+        session: str,
+        ref: str,
+        *,
+        name: str | None = None,
+        artifact_type: str | None = None,
+        mime_type: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        custom: Mapping[str, Any] | None = None,
+        by: Origin | None = None,
+    ) -> Artifact:
+        """Replace the metadata that is given, rename to *name* where given, and return the artifact.
+
+        Raises NotFound, SessionNotActive, InvalidValue, and AlreadyExists where *name* is taken.
+        """
+        given = check_given(artifact_type, mime_type, description, tags, custom)
+        own = Ownership(0o755, os.getuid(), os.getgid())
+        with self._engine.write(by) as tx:
+            owner = tx.active_session(find_session(tx.db, session).sid)
+            entry = versions.sealed(tx, owner, _live(tx.db, owner, ref))
+            entry = versions.describe(tx, owner, entry, given)
+            path = path_of(tx.db, owner.ino, entry.folder, entry.name)
+            if name is not None and name != path:
+                place = undelete.make_place(tx, owner, name, own)
+                if entries.lookup(tx.db, place.folder, place.name) is not None:
+                    raise AlreadyExists("artifact", f"{owner.dirname}:{name}")
+                entry, path = moves.rename(tx, self._engine.config, owner, entry, owner, place), name
+            return to_artifact(owner.id, path, entry)
+
+    def of_entry(self, session: Session, entry: Entry) -> Artifact:
+        """Return the file *entry* of *session* as an artifact."""
+        with self._engine.index.read() as db:
+            return to_artifacts(db, session, [entry])[0]
+
+
+def check_given(
+    artifact_type: str | None,
+    mime_type: str | None,
+    description: str | None,
+    tags: Iterable[str] | None,
+    custom: Mapping[str, Any] | None,
+) -> Given:
+    """Return the metadata, each part checked where it is given; raise InvalidValue."""
+    return Given(
+        None if artifact_type is None else check_type(artifact_type),
+        None if mime_type is None else check_text(mime_type, "mime_type"),
+        None if description is None else check_text(description, "description"),
+        None if tags is None else check_tags(tags),
+        None if custom is None else check_metadata(custom),
+    )
+
+
+def _lookup(db: Connection, session: Session, name: str) -> Entry | None:
+    try:
+        return find_entry(db, session, name)
+    except NotFound:
+        return None
+
+
+def _own_id(session: Session, ref: str) -> ArtifactId:
+    parsed = ArtifactId.parse(ref)
+    if parsed.session_id != session.id:
+        raise NotAllowed(f"artifact {ref} belongs to another session than {session.dirname}")
+    return parsed
+
+
+def _find(db: Connection, session: Session, ref: str) -> Artifact:
+    if not ArtifactId.is_id(ref):
+        entry = find_entry(db, session, ref)
+        if entry.kind is Kind.FOLDER:
+            raise IsAFolder(f"{session.dirname}:{ref}")
+        if entry.kind is Kind.SYMLINK:
+            raise NotFound("artifact", f"{session.dirname}:{ref}")
+        return to_artifact(session.id, ref, entry)
+    parsed = _own_id(session, ref)
+    live = entries.live_of_sequence(db, session.sid, parsed.sequence)
+    if live is None or live.facts.content_hash != parsed.content_hash:
+        live = _older(db, session, parsed) if live is not None else None
+    if live is None:
+        raise NotFound("artifact", ref)
+    return to_artifacts(db, session, [live])[0]
+
+
+def _older(db: Connection, session: Session, parsed: ArtifactId) -> Entry | None:
+    rows = entries.rows_of_sequence(db, session.sid, parsed.sequence)
+    return next((row for row in reversed(rows) if row.facts.content_hash == parsed.content_hash), None)
+
+
+def _live(db: Connection, session: Session, ref: str) -> Entry:
+    """Return the live row of the artifact *ref*, whichever of its versions an id names."""
+    if not ArtifactId.is_id(ref):
+        entry = find_entry(db, session, ref)
+        if entry.kind is Kind.FILE:
+            return entry
+        raise (IsAFolder(ref) if entry.kind is Kind.FOLDER else NotFound("artifact", f"{session.dirname}:{ref}"))
+    parsed = _own_id(session, ref)
+    live = entries.live_of_sequence(db, session.sid, parsed.sequence)
+    if live is None or (live.facts.content_hash != parsed.content_hash and _older(db, session, parsed) is None):
+        raise NotFound("artifact", ref)
+    return live
+
+
+def _past_sequence(db: Connection, session: Session, ref: str) -> int:
+    """Return the sequence of the artifact *ref*, live, or else the last that left that name."""
+    if ArtifactId.is_id(ref):
+        return _own_id(session, ref).sequence
+    entry = _lookup(db, session, ref)
+    if entry is not None and entry.kind is Kind.FILE:
+        return entry.facts.sequence
+    event = journal.last_named(db, session.sid, ("artifact.deleted",), ref)
+    if event is None:
+        raise NotFound("artifact", f"{session.dirname}:{ref}")
+    return int(event.fields["sequence"])

@@ -1,0 +1,102 @@
+"""What every service shares: the rooms of storage, the clock, the ids, and the write transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llmspellfs.config import Config
+from llmspellfs.errors import NotFound, SessionNotActive
+from llmspellfs.model.event import Origin
+from llmspellfs.model.session import Session
+from llmspellfs.service.changes import Changes
+from llmspellfs.storage import entries, sessions
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.journal import Journal
+from llmspellfs.storage.opening import Rooms
+
+_INO_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One write transaction: its connection, its journal, and its time in nanoseconds."""
+
+    db: Connection
+    journal: Journal
+    now_ns: int
+    inos: Iterator[int]
+    """Numbers for new inodes."""
+
+    def session(self, sid: int) -> Session:
+        """Return the live session *sid* as this transaction sees it; raise NotFound where it is gone."""
+        session = sessions.load(self.db, sid)
+        if session is None:
+            raise NotFound("session", sid)
+        return session
+
+    def active_session(self, sid: int) -> Session:
+        """Return the session *sid* if its content may change; raise NotFound or SessionNotActive."""
+        return check_active(self.session(sid))
+
+
+def check_active(session: Session) -> Session:
+    """Return *session* if its content may change; raise SessionNotActive."""
+    if not session.is_active:
+        raise SessionNotActive(session.dirname, session.status)
+    return session
+
+
+class Engine:
+    """The shared parts of a store; *now* gives nanoseconds since the epoch, *new_id* a UUID version 4 as text."""
+
+    def __init__(
+        self, rooms: Rooms, config: Config, origin: Origin, now: Callable[[], int], new_id: Callable[[], str]
+    ) -> None:
+        """Keep the parts; no transaction runs yet."""
+        self.rooms, self.config, self.origin, self.now, self.new_id = rooms, config, origin, now, new_id
+        self.index = rooms.index
+        self.changes = Changes(rooms.index)
+        self._ino_turn = threading.Lock()
+        self._next_ino = self._last_ino = 0
+
+    @contextmanager
+    def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Iterator[Transaction]:
+        """Run one write transaction as *by*; its events and numbers are written before it commits.
+
+        At most *inos* new inodes can be made in it. No user code and no slow work belongs inside. Raises StoreBusy
+        and NoSpace.
+        """
+        stock = self._stock(inos)
+        with self.index.write(durable=durable) as db:
+            journal = Journal(db, self.now(), by or self.origin)
+            yield Transaction(db, journal, journal.now_ns, stock)
+            journal.finish()
+            if durable and not journal.touched:
+                db.execute("UPDATE store SET value = ? WHERE key = 'synced_ns'", (journal.now_ns,))
+        self.changes.note_own(journal)
+
+    def reserve_ino(self) -> int:
+        """Return an inode number that nobody else gets, for a file that is not committed yet."""
+        return next(self._stock(1))
+
+    def _stock(self, count: int) -> Iterator[int]:
+        """Return an iterator over inode numbers, at least *count*; a transaction of its own is needed now and then."""
+        with self._ino_turn:
+            if self._last_ino - self._next_ino < count:
+                batch = max(_INO_BATCH, count)
+                with self.index.write() as db:
+                    self._next_ino = entries.reserve_inos(db, batch)
+                self._last_ino = self._next_ino + batch
+        return self._take_inos()
+
+    def _take_inos(self) -> Iterator[int]:
+        while True:
+            with self._ino_turn:
+                if self._next_ino >= self._last_ino:
+                    raise RuntimeError("more inodes than the transaction announced")
+                self._next_ino += 1
+                ino = self._next_ino - 1
+            yield ino

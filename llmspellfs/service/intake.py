@@ -1,0 +1,93 @@
+"""Content on its way in, for every door: bytes at once, files block by block, a handle's bytes as they arrive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from llmspellfs.service.engine import Engine
+from llmspellfs.storage import contents
+from llmspellfs.storage.ingest import Ingest, Staged, stage_bytes
+from llmspellfs.storage.spool import SpoolFile
+
+_BLOCK = 1 << 20
+
+
+class MemoryFile:
+    """A spool file of a store in memory: there is nothing to salvage when its process ends."""
+
+    path: str | None = None
+
+    def __init__(self) -> None:
+        """Make an empty file without a name."""
+        self.fd = os.memfd_create("llmspellfs-spool", os.MFD_CLOEXEC)
+
+    def mark_committed(self) -> None:
+        """Need no mark."""
+
+    def mark_dirty(self) -> None:
+        """Need no mark."""
+
+    def discard(self) -> None:
+        """Close it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Intake:
+    """Stages content: chunked, hashed, compressed and durable, before any transaction names it."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Work on *engine*'s store."""
+        self._engine = engine
+
+    def stage(self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None) -> Staged:
+        """Return *content* staged; a file is read in blocks and never held whole. Raises TooLarge, NoSpace."""
+        config = self._engine.config
+        if isinstance(content, bytes | bytearray | memoryview):
+            return stage_bytes(
+                content, self._engine.rooms.blobs, config.artifact_compression_threshold,
+                max_size=config.max_artifact_size, known=self._is_known,
+            )  # fmt: skip
+        ingest = self.begin()
+        while block := content.read(_BLOCK):
+            ingest.feed(block)
+            if progress is not None:
+                progress(ingest.size)
+        return ingest.finish()
+
+    def begin(self) -> Ingest:
+        """Return an ingest to feed; one owner at a time."""
+        config = self._engine.config
+        return Ingest(
+            self._engine.rooms.blobs,
+            threshold=config.artifact_compression_threshold,
+            max_size=config.max_artifact_size,
+            known=self._is_known,
+        )
+
+    @property
+    def owner(self) -> str:
+        """The name by which this process's drafts are known: its spool folder's."""
+        spool = self._engine.rooms.spool
+        return "memory" if spool is None else spool.name
+
+    def spool_file(self, session_id: str, name: str) -> SpoolFile | MemoryFile:
+        """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace."""
+        spool = self._engine.rooms.spool
+        if spool is None:
+            return MemoryFile()
+        file = spool.new()
+        file.describe(session_id, name)
+        return file
+
+    def lose(self, source: str | bytes, session_id: str, name: str, why: str) -> str | None:
+        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory."""
+        lost = self._engine.rooms.lost
+        return None if lost is None else lost.add(source, session_id, name, why, self._engine.now())
+
+    def _is_known(self, chunk_hash: bytes) -> bool:
+        with self._engine.index.read() as db:
+            return contents.is_known_chunk(db, chunk_hash)

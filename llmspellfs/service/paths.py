@@ -1,0 +1,84 @@
+"""From an artifact's name to its place in the tree and back; all in the caller's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmspellfs.errors import NotAFolder, NotFound
+from llmspellfs.model.artifact import Artifact, Entry, Kind
+from llmspellfs.model.names import split_path
+from llmspellfs.model.session import Session
+from llmspellfs.storage import entries
+from llmspellfs.storage.index import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry is: the session, the ino of the folder, and the name there."""
+
+    sid: int
+    folder: int
+    name: str
+
+
+def find_folder(db: Connection, session: Session, parts: Sequence[str]) -> int | None:
+    """Return the ino of the live folder at *parts* below *session*'s top, or None; raise NotAFolder at a file."""
+    folder = session.ino
+    for part in parts:
+        entry = entries.lookup(db, folder, part)
+        if entry is None:
+            return None
+        if entry.kind is not Kind.FOLDER:
+            raise NotAFolder("/".join(parts))
+        folder = entry.ino
+    return folder
+
+
+def find_entry(db: Connection, session: Session, path: str) -> Entry:
+    """Return the live entry at *path* in *session*; raise NotFound, NotAFolder or InvalidName."""
+    *folders, name = split_path(path)
+    folder = find_folder(db, session, folders)
+    entry = None if folder is None else entries.lookup(db, folder, name)
+    if entry is None:
+        raise NotFound("artifact", f"{session.dirname}:{path}")
+    return entry
+
+
+def path_of(db: Connection, session_ino: int, folder: int, name: str) -> str:
+    """Return the path below the session's top of *name* in *folder*, deleted folders by their last names."""
+    parts = [name]
+    while folder != session_ino:
+        place = entries.last_place(db, folder)
+        if place is None:
+            break
+        folder, parent = place
+        parts.append(parent)
+    return "/".join(reversed(parts))
+
+
+def to_artifact(session_id: str, path: str, entry: Entry) -> Artifact:
+    """Return the file *entry* of *session_id* as the artifact called *path*."""
+    f = entry.facts
+    return Artifact(
+        session_id, f.sequence, f.version, path, f.content, f.content_hash, f.size, f.stored_size, f.artifact_type,
+        f.mime_type, f.description, f.tags, f.custom, f.created_ns, f.updated_ns, entry.eid, entry.ino, entry.folder,
+        entry.seq_to is None,
+    )  # fmt: skip
+
+
+def to_artifacts(db: Connection, session: Session, rows: Sequence[Entry]) -> list[Artifact]:
+    """Return the file *rows* of *session* as artifacts; folders' names are read once."""
+    names = entries.folder_names(db, session.sid) if any(row.folder != session.ino for row in rows) else {}
+    prefixes = {session.ino: ""}
+
+    def prefix(folder: int) -> str:
+        if folder not in prefixes:
+            place = names.get(folder)
+            if place is None:
+                prefixes[folder] = path_of(db, session.ino, folder, "")
+            else:
+                prefixes[folder] = f"{prefix(place[0])}{place[1]}/"
+        return prefixes[folder]
+
+    return [to_artifact(session.id, prefix(row.folder) + row.name, row) for row in rows]

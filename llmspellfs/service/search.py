@@ -1,0 +1,120 @@
+"""Questions: the query language and the filters of the API, answered from indexes; `store.search`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmspellfs.errors import InvalidValue
+from llmspellfs.model.artifact import Artifact
+from llmspellfs.model.query import Query, filters, parse_query
+from llmspellfs.model.session import Session
+from llmspellfs.service.engine import Engine
+from llmspellfs.service.paths import to_artifacts
+from llmspellfs.storage import entries, search, sessions
+
+_CATCH_UP = 2000
+
+
+class Search:
+    """Queries over a store's live sessions and artifacts."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Work on *engine*'s store."""
+        self._engine = engine
+
+    def artifacts(
+        self, query: str, *, session: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Artifact]:
+        """Return the artifacts that fit *query*, of *session* (an id) where given; raise InvalidValue."""
+        return self.list_artifacts(query, {}, session=session, limit=limit, offset=offset)
+
+    def sessions(self, query: str, *, limit: int | None = None, offset: int = 0) -> list[Session]:
+        """Return the sessions that fit *query*; raise InvalidValue."""
+        return self.list_sessions(query, {}, limit=limit, offset=offset)
+
+    def list_artifacts(
+        self,
+        query: str | None,
+        wanted: dict[str, Any],
+        *,
+        session: str | None = None,
+        sort_by: str | None = None,
+        order: str = "asc",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Artifact]:
+        """Return the artifacts that fit *query* and the filters *wanted* (see `model.query.filters`)."""
+        asked = self._asked(query, wanted, limit, offset, order)
+        with self._engine.index.snapshot() as db:
+            sid = None
+            if session is not None:
+                within = sessions.by_id(db, session)
+                if within is None:
+                    return []
+                sid = within.sid
+            eids = search.find_entries(db, asked, sid=sid, sort_by=sort_by, order=order, limit=limit, offset=offset)
+            return self._load(db, eids)
+
+    def _load(self, db: Any, eids: list[int]) -> list[Artifact]:
+        rows = entries.load_many(db, eids)
+        by_sid: dict[int, list[Any]] = {}
+        for row in rows:
+            by_sid.setdefault(row.sid, []).append(row)
+        found: dict[int, Artifact] = {}
+        for session in sessions.load_many(db, list(by_sid)):
+            found |= {artifact.eid: artifact for artifact in to_artifacts(db, session, by_sid[session.sid])}
+        return [found[row.eid] for row in rows if row.eid in found]
+
+    def list_sessions(
+        self,
+        query: str | None,
+        wanted: dict[str, Any],
+        *,
+        sort_by: str = "created_at",
+        order: str = "asc",
+        limit: int | None = None,
+        offset: int = 0,
+        deleted: bool = False,
+    ) -> list[Session]:
+        """Return the sessions that fit *query* and the filters *wanted* (see `model.query.filters`)."""
+        asked = self._asked(query, wanted, limit, offset, order)
+        with self._engine.index.snapshot() as db:
+            sids = search.find_sessions(
+                db, asked, deleted=deleted, sort_by=sort_by, order=order, limit=limit, offset=offset
+            )
+            return sessions.load_many(db, sids, deleted=deleted)
+
+    def parse(self, text: str) -> Query:
+        """Return what the query *text* asks for, without asking it; raise InvalidValue."""
+        return parse_query(text, self._engine.now())
+
+    def types(self) -> list[str]:
+        """Return the artifact types that live artifacts have."""
+        with self._engine.index.read() as db:
+            return search.list_types(db)
+
+    def tags(self) -> list[str]:
+        """Return the tags that live sessions and artifacts have."""
+        with self._engine.index.read() as db:
+            return search.list_tags(db)
+
+    def _asked(self, query: str | None, wanted: dict[str, Any], limit: int | None, offset: int, order: str) -> Query:
+        for name, number in (("limit", limit), ("offset", offset)):
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
+                raise InvalidValue(name, f"expected a whole number of 0 or more, not {number!r}")
+        if order not in {"asc", "desc"}:
+            raise InvalidValue("order", f"expected asc or desc, not {order!r}")
+        asked = filters(**wanted)
+        if query:
+            asked = asked & self.parse(query)
+        if asked.has_words:
+            self._catch_up()
+        return asked
+
+    def _catch_up(self) -> None:
+        """Bring the full-text index up to date, a batch a transaction."""
+        with self._engine.index.read() as db:
+            behind = search.is_behind(db)
+        while behind:
+            with self._engine.index.write() as db:
+                behind = search.catch_up(db, _CATCH_UP)

@@ -1,0 +1,410 @@
+"""Sessions: made, found, changed, frozen, saved, deleted and brought back; `store.sessions`."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmspellfs.errors import (
+    AlreadyExists,
+    InvalidName,
+    InvalidValue,
+    LimitExceeded,
+    NotFound,
+    SessionNotActive,
+)
+from llmspellfs.model.event import Event, Origin
+from llmspellfs.model.names import check_component, dirname_for, from_view_name
+from llmspellfs.model.session import (
+    EVENT_KINDS,
+    Action,
+    Checkpoint,
+    Session,
+    Status,
+    action_to,
+    next_status,
+)
+from llmspellfs.model.values import check_metadata, check_tags, check_text, is_text
+from llmspellfs.service import erasure, undelete
+from llmspellfs.service.engine import Engine, Transaction
+from llmspellfs.service.erasure import PurgeReport
+from llmspellfs.service.namespace import Ownership
+from llmspellfs.service.search import Search
+from llmspellfs.service.versions import seal_all
+from llmspellfs.storage import entries, journal, sessions
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.sessions import SessionRow
+
+_MIN_PREFIX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The mark of an argument that was not given, where None is a value."""
+
+
+KEEP = Keep()
+
+
+def find_session(db: Connection, ref: str, *, deleted: bool = False) -> Session:
+    """Return the session that *ref* names: a directory name, an id, or a prefix of one id (4 characters or more).
+
+    With *deleted* those that are deleted count too, after the live ones. Raises NotFound, and InvalidValue where a
+    prefix fits several.
+    """
+    if not isinstance(ref, str) or not ref or not is_text(ref):
+        raise NotFound("session", repr(ref))
+    found = sessions.by_dirname(db, ref) or sessions.by_id(db, ref, deleted=deleted)
+    if found is None and deleted:
+        found = sessions.deleted_by_dirname(db, ref)
+    if found is None and len(ref) >= _MIN_PREFIX and set(ref) <= set("0123456789abcdef-"):
+        fits = sessions.by_prefix(db, ref, deleted=deleted)
+        if len(fits) > 1:
+            raise InvalidValue("session", f"{ref} is the beginning of several ids")
+        found = fits[0] if fits else None
+    if found is None:
+        raise NotFound("session", ref)
+    return found
+
+
+class Sessions:
+    """Every session of a store. A *ref* is a directory name, an id, or a prefix of exactly one id."""
+
+    def __init__(self, engine: Engine, search: Search) -> None:
+        """Work on *engine*'s store; lists come from *search*."""
+        self._engine, self._search = engine, search
+
+    def create(
+        self,
+        name: str | None = None,
+        *,
+        description: str = "",
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        parent: str | None = None,
+        created_by: str | None = None,
+        dirname: str | None = None,
+        own: Ownership | None = None,
+        by: Origin | None = None,
+    ) -> Session:
+        """Create an active session and return it; without a *name* it is called after its id.
+
+        A *dirname* gives the name that it stands for, and AlreadyExists where it is taken; *own* are the directory's
+        mode and owner. Raises LimitExceeded (`max_sessions`), NotFound (*parent*), InvalidName and InvalidValue.
+        """
+        session_id = self._engine.new_id()
+        if dirname is not None:
+            name = from_view_name(dirname)
+        given_name = check_text(name, "name") if name else f"session-{session_id[:8]}"
+        checked_tags, checked = check_tags(tags), check_metadata(metadata or {})
+        check_text(description, "description")
+        with self._engine.write(by) as tx:
+            self._check_limit(tx)
+            above = find_session(tx.db, parent).id if parent else None
+            directory = _dirname(tx, given_name) if dirname is None else _free_dirname(tx, dirname)
+            row = SessionRow(
+                given_name, directory, description, Status.ACTIVE, checked_tags, checked, above,
+                None, None, tx.now_ns,
+            )  # fmt: skip
+            return self._insert(tx, session_id, row, created_by, own or Ownership(0o755, os.getuid(), os.getgid()))
+
+    def _insert(
+        self, tx: Transaction, session_id: str, row: SessionRow, created_by: str | None, own: Ownership
+    ) -> Session:
+        ino = next(tx.inos)
+        entries.insert_inode(tx.db, ino, own.at(tx.now_ns))
+        sid = sessions.insert(tx.db, session_id, ino, tx.now_ns, created_by)
+        seq = tx.journal.append(sid, "session.created", row.state, name=row.name, id=session_id, parent=row.parent)
+        sessions.insert_row(tx.db, sid, row, seq)
+        return _fresh(tx, sid)
+
+    def _check_limit(self, tx: Transaction) -> None:
+        limit = self._engine.config.max_sessions
+        if limit and sessions.count_open(tx.db) >= limit:
+            raise LimitExceeded("max_sessions", limit)
+
+    def get(self, ref: str, *, deleted: bool = False) -> Session:
+        """Return the session *ref*; with *deleted*, one that is deleted too. Raises NotFound, InvalidValue."""
+        with self._engine.index.read() as db:
+            return find_session(db, ref, deleted=deleted)
+
+    def load_sid(self, sid: int) -> Session | None:
+        """Return the live session with the store's number *sid*, or None."""
+        with self._engine.index.read() as db:
+            return sessions.load(db, sid)
+
+    def by_id(self, session_id: str) -> Session | None:
+        """Return the live session with the id, or None."""
+        with self._engine.index.read() as db:
+            return sessions.by_id(db, session_id)
+
+    def by_dirname(self, dirname: str) -> Session | None:
+        """Return the live session whose directory is called *dirname*, or None."""
+        with self._engine.index.read() as db:
+            return sessions.by_dirname(db, dirname)
+
+    def list(
+        self,
+        query: str | None = None,
+        *,
+        status: str | None = None,
+        tags: Iterable[str] = (),
+        name_pattern: str | None = None,
+        parent: str | None = None,
+        created_after: str | float | None = None,
+        created_before: str | float | None = None,
+        updated_after: str | float | None = None,
+        updated_before: str | float | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        sort_by: str = "created_at",
+        order: str = "asc",
+        deleted: bool = False,
+    ) -> list[Session]:
+        """Return the sessions that fit *query* (see the query language) and every filter that is given.
+
+        All of *tags* must be there; bounds are epoch seconds or ISO text and include what they name; *sort_by* is
+        created_at, updated_at, name, status, artifact_count or total_artifact_size, *order* asc or desc; *deleted*
+        lists those that are deleted instead. Raises InvalidValue.
+        """
+        if parent is not None:
+            parent = self.get(parent).id
+        filters = {
+            "status": status, "tags": tuple(tags), "name_pattern": name_pattern, "parent": parent,
+            "created_after": created_after, "created_before": created_before, "updated_after": updated_after,
+            "updated_before": updated_before, "words": search,
+        }  # fmt: skip
+        return self._search.list_sessions(
+            query, filters, sort_by=sort_by, order=order, limit=limit, offset=offset, deleted=deleted
+        )
+
+    def suspend(self, ref: str, *, reason: str | None = None, by: Origin | None = None) -> Session:
+        """Freeze an active session until it is resumed; raise InvalidTransition from any other state."""
+        return self._change_state(ref, Action.SUSPEND, reason, by)
+
+    def resume(self, ref: str, *, by: Origin | None = None) -> Session:
+        """Make a suspended session active; raise InvalidTransition from any other state."""
+        return self._change_state(ref, Action.RESUME, None, by)
+
+    def complete(self, ref: str, *, by: Origin | None = None) -> Session:
+        """End an active or suspended session with success; raise InvalidTransition where it has ended."""
+        return self._change_state(ref, Action.COMPLETE, None, by)
+
+    def fail(self, ref: str, reason: str | None = None, *, by: Origin | None = None) -> Session:
+        """End an active or suspended session as failed for *reason*; raise InvalidTransition where it has ended."""
+        return self._change_state(ref, Action.FAIL, reason, by)
+
+    def load(self, ref: str, *, by: Origin | None = None) -> Session:
+        """Take a session up again: a suspended one becomes active, every other stays as it is."""
+        return self._change_state(ref, Action.LOAD, None, by)
+
+    def set_status(self, ref: str, status: Status, reason: str | None = None, *, by: Origin | None = None) -> Session:
+        """Bring the session to *status* by the action that leads there; no change where it is there already."""
+        session = self.get(ref)
+        return session if session.status is status else self._change_state(ref, action_to(status), reason, by)
+
+    def _change_state(self, ref: str, action: Action, reason: str | None, by: Origin | None) -> Session:
+        if reason is not None:
+            check_text(reason, "reason")
+        with self._engine.write(by) as tx:
+            session = find_session(tx.db, ref)
+            status = next_status(session.dirname, session.status, action)
+            seal_all(tx, session)
+            ended = tx.now_ns if status in {Status.COMPLETED, Status.FAILED} else None
+            if status is session.status:
+                ended = session.ended_ns
+            updated = session.updated_ns if status is session.status else tx.now_ns
+            row = replace(SessionRow.of(session), status=status, ended_ns=ended, updated_ns=updated)
+            if action is Action.FAIL:
+                row, reason = replace(row, failure_reason=reason), None
+            return _put_row(tx, session, row, EVENT_KINDS[action], status=str(status), reason=reason)
+
+    def save(self, ref: str, label: str | None = None, *, by: Origin | None = None) -> Checkpoint:
+        """Make a checkpoint of the session as it is, in any state; return when it survives power loss."""
+        if label is not None:
+            check_text(label, "label")
+        with self._engine.write(by, durable=True) as tx:
+            session = find_session(tx.db, ref)
+            seal_all(tx, session)
+            seq = tx.journal.append(session.sid, "session.saved", None, label=label)
+            return sessions.insert_checkpoint(tx.db, session.sid, seq, label, tx.now_ns)
+
+    def checkpoints(self, ref: str) -> builtins.list[Checkpoint]:
+        """Return the session's checkpoints, first to last."""
+        with self._engine.index.read() as db:
+            return sessions.checkpoints(db, find_session(db, ref).sid)
+
+    def update(
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        parent: str | Keep | None = KEEP,
+        by: Origin | None = None,
+    ) -> Session:
+        """Replace what is given and return the session; a new *name* gives a new directory name.
+
+        *parent* None makes it a root. Of a frozen session only the tags change: SessionNotActive otherwise. Raises
+        AlreadyExists, NotFound, InvalidName, and InvalidValue (a cycle of parents, values).
+        """
+        with self._engine.write(by) as tx:
+            session = find_session(tx.db, ref)
+            old = row = SessionRow.of(session)
+            if tags is not None:
+                row = replace(row, tags=check_tags(tags))
+            if description is not None:
+                row = replace(row, description=check_text(description, "description"))
+            if metadata is not None:
+                row = replace(row, metadata=check_metadata(metadata))
+            if name is not None and name != old.name:
+                row = replace(row, name=name, dirname=_dirname(tx, check_text(name, "name"), session.sid))
+            if not isinstance(parent, Keep):
+                row = replace(row, parent=_checked_parent(tx.db, session, parent))
+            return _update(tx, session, row)
+
+    def rename(self, ref: str, dirname: str, *, by: Origin | None = None) -> Session:
+        """Give the session the directory name *dirname*, and the name that it stands for.
+
+        Raises AlreadyExists where another session has it, SessionNotActive, InvalidName.
+        """
+        with self._engine.write(by) as tx:
+            session = find_session(tx.db, ref)
+            directory = _free_dirname(tx, dirname, session.sid)
+            row = replace(SessionRow.of(session), name=from_view_name(dirname), dirname=directory)
+            return _update(tx, session, row)
+
+    def tag(
+        self, ref: str, *, add: Iterable[str] = (), remove: Iterable[str] = (), by: Origin | None = None
+    ) -> Session:
+        """Add and remove tags, in any state, and return the session."""
+        added, removed = check_tags(add), set(check_tags(remove))
+        with self._engine.write(by) as tx:
+            session = find_session(tx.db, ref)
+            tags = tuple(tag for tag in dict.fromkeys(session.tags + added) if tag not in removed)
+            return _update(tx, session, replace(SessionRow.of(session), tags=tags))
+
+    def delete(self, ref: str, *, by: Origin | None = None) -> Session:
+        """Take the session out of every listing, in any state; `restore` brings it back. Return it as it was."""
+        with self._engine.write(by) as tx:
+            session = find_session(tx.db, ref)
+            seal_all(tx, session)
+            seq = tx.journal.append(session.sid, "session.deleted", None, name=session.name)
+            sessions.end_row(tx.db, session.sid, seq)
+            sessions.set_deleted(tx.db, session.sid, tx.now_ns)
+            return replace(session, deleted_ns=tx.now_ns)
+
+    def restore(self, ref: str, *, by: Origin | None = None) -> Session:
+        """Bring a deleted session back as it was before the run of deletions that ended in its own.
+
+        A directory name that is taken becomes `~2`. Raises NotFound, and AlreadyExists where it is not deleted.
+        """
+        with self._engine.write(by) as tx:
+            session = find_session(tx.db, ref, deleted=True)
+            if session.deleted_ns is None:
+                raise AlreadyExists("session", session.dirname)
+            row = SessionRow.of(session)
+            if sessions.dirname_taken(tx.db, row.dirname):
+                row = replace(row, dirname=_dirname(tx, row.name))
+            row = replace(row, updated_ns=tx.now_ns)
+            seq = tx.journal.append(session.sid, "session.restored", row.state, name=row.name)
+            sessions.insert_row(tx.db, session.sid, row, seq)
+            sessions.set_deleted(tx.db, session.sid, None)
+            undelete.restore_run(tx, session, before=session.seq)
+            return _fresh(tx, session.sid)
+
+    def purge(self, ref: str, *, by: Origin | None = None) -> PurgeReport:
+        """Erase the session, deleted or not, for good: rows, metadata, and content that nothing else uses.
+
+        Its audit trail stays and verifies.
+        """
+        with self._engine.index.read() as db:
+            session = find_session(db, ref, deleted=True)
+        return erasure.purge_session(self._engine, session, by)
+
+    def events(
+        self, ref: str, *, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
+    ) -> builtins.list[Event]:
+        """Return the session's events with a seq above *after*, of *kinds* where given; deleted sessions' too."""
+        with self._engine.index.read() as db:
+            session = find_session(db, ref, deleted=True)
+            return journal.events(db, session.sid, after=after, limit=limit, kinds=tuple(kinds))
+
+    def children(self, ref: str) -> builtins.list[Session]:
+        """Return the live sessions whose parent is *ref*."""
+        with self._engine.index.read() as db:
+            return sessions.children(db, find_session(db, ref).id)
+
+    def trail_size(self, sid: int) -> int:
+        """Return the bytes of the audit trail as a file."""
+        with self._engine.index.read() as db:
+            return journal.trail_size(db, sid)
+
+    def trail_bytes(self, sid: int, offset: int, size: int) -> bytes:
+        """Return at most *size* bytes of the audit trail as a file, from *offset* on."""
+        with self._engine.index.snapshot() as db:
+            return journal.trail_bytes(db, sid, offset, size)
+
+
+def _dirname(tx: Transaction, name: str, but: int | None = None) -> str:
+    return dirname_for(name, lambda candidate: sessions.dirname_taken(tx.db, candidate, but))
+
+
+def _free_dirname(tx: Transaction, dirname: str, but: int | None = None) -> str:
+    """Return *dirname* if it can be a session's; raise AlreadyExists or InvalidName."""
+    if sessions.dirname_taken(tx.db, dirname, but):
+        raise AlreadyExists("session", dirname)
+    if _dirname(tx, from_view_name(check_component(dirname)), but) != dirname:
+        raise InvalidName(dirname, "cannot be a session's directory")
+    return dirname
+
+
+def _update(tx: Transaction, session: Session, row: SessionRow) -> Session:
+    """Write *row* as the session's own where it differs; of a frozen session only the tags may."""
+    old = SessionRow.of(session)
+    if row == old:
+        return session
+    if not session.is_active and replace(row, tags=old.tags) != old:
+        raise SessionNotActive(session.dirname, session.status)
+    changed = [
+        name
+        for name in ("name", "description", "tags", "metadata", "parent")
+        if getattr(row, name) != getattr(old, name)
+    ]
+    told = {"name": row.name, "fields": changed}
+    return _put_row(tx, session, replace(row, updated_ns=tx.now_ns), "session.updated", **told)
+
+
+def _put_row(tx: Transaction, session: Session, row: SessionRow, kind: str, **told: object) -> Session:
+    seq = tx.journal.append(session.sid, kind, row.state, **told)
+    sessions.end_row(tx.db, session.sid, seq)
+    sessions.insert_row(tx.db, session.sid, row, seq)
+    return _fresh(tx, session.sid)
+
+
+def _fresh(tx: Transaction, sid: int) -> Session:
+    """Return session *sid* with the numbers that this transaction will leave."""
+    tally = tx.journal.touch(sid)
+    return replace(
+        tx.session(sid),
+        seq=tally.seq, head=tally.head, artifact_count=tally.artifact_count, total_artifact_size=tally.total_size,
+    )  # fmt: skip
+
+
+def _checked_parent(db: Connection, session: Session, ref: str | None) -> str | None:
+    if ref is None:
+        return None
+    parent = above = find_session(db, ref)
+    while True:
+        if above.id == session.id:
+            raise InvalidValue("parent", f"{ref} is the session itself or a descendant of it")
+        following = sessions.by_id(db, above.parent_session_id, deleted=True) if above.parent_session_id else None
+        if following is None:
+            return parent.id
+        above = following

@@ -1,0 +1,33 @@
+"""How much room there is, for `df`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from llmspellfs.service.engine import Engine
+from llmspellfs.storage import figures
+
+_MEMORY = 1 << 36
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes of the disk that the store is on, *free* for root and *available* for others, and live artifacts."""
+
+    total: int
+    free: int
+    available: int
+    artifacts: int
+
+
+def space(engine: Engine) -> Space:
+    """Return the room of *engine*'s store; one in memory shows 64 GiB less what it holds."""
+    with engine.index.read() as db:
+        artifacts = figures.count_files(db)
+        if engine.rooms.path is None:
+            free = max(0, _MEMORY - figures.stored_bytes(db))
+            return Space(_MEMORY, free, free, artifacts)
+    disk = os.statvfs(engine.rooms.path)
+    block = disk.f_frsize
+    return Space(disk.f_blocks * block, disk.f_bfree * block, disk.f_bavail * block, artifacts)

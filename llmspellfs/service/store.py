@@ -1,0 +1,137 @@
+"""A store and how it is opened: the Python door."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from llmspellfs.config import Config, load_config, store_path
+from llmspellfs.model.event import Origin
+from llmspellfs.service.artifacts import Artifacts
+from llmspellfs.service.engine import Engine
+from llmspellfs.service.intake import Intake
+from llmspellfs.service.namespace import Entries
+from llmspellfs.service.reader import Reader
+from llmspellfs.service.search import Search
+from llmspellfs.service.sessions import Sessions
+from llmspellfs.service.space import Space, space
+from llmspellfs.service.upkeep import Upkeep
+from llmspellfs.service.versions import seal
+from llmspellfs.storage import entries, sessions
+from llmspellfs.storage.index import BUSY_SECONDS
+from llmspellfs.storage.opening import open_rooms
+from llmspellfs.storage.spool import is_alive
+
+
+class Store:
+    """Sessions and artifacts, with everything that can be done to them.
+
+    Many processes may have one store open; what one commits, the others see at once. Use it as a context manager,
+    or call `close`. `open_store` makes one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Put the services together over *engine*."""
+        self.engine = engine
+        self.search = Search(engine)
+        """Queries in the query language."""
+        self.sessions = Sessions(engine, self.search)
+        """Sessions: made, found, changed, frozen, saved, deleted, brought back."""
+        self.intake = Intake(engine)
+        self.artifacts = Artifacts(engine, self.search, self.intake)
+        """Artifacts by name: stored, read, listed, changed, deleted, brought back."""
+        self.entries = Entries(engine)
+        """The tree by place, for file system doors."""
+        self.upkeep = Upkeep(engine, self.artifacts)
+        """Figures, garbage collection, checks, lost and found."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the store was opened with."""
+        return self.engine.config
+
+    @property
+    def path(self) -> Path | None:
+        """The store's folder, or None for one in memory."""
+        return self.engine.rooms.path
+
+    @property
+    def origin(self) -> Origin:
+        """Who does what no other origin is given for."""
+        return self.engine.origin
+
+    def open_content(self, cid: int) -> Reader:
+        """Return a reader of the content with the index's number *cid*; raise Corrupt where there is none."""
+        return Reader(self.engine, cid)
+
+    def sync(self) -> None:
+        """Return when everything committed so far survives power loss."""
+        with self.engine.write(durable=True):
+            pass
+
+    def changed(self) -> frozenset[int]:
+        """Return the sids of sessions that others than this object have changed since the last call."""
+        return self.engine.changes.poll()
+
+    def space(self) -> Space:
+        """Return how full the store's disk is, and what the store itself holds."""
+        return space(self.engine)
+
+    def close(self) -> None:
+        """Let go of the store; a store in memory is gone."""
+        self.engine.rooms.close()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def open_store(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    config: Config | None = None,
+    backend: str | None = None,
+    origin: Origin | None = None,
+    now: Callable[[], int] = time.time_ns,
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    busy_seconds: float = BUSY_SECONDS,
+) -> Store:
+    """Open the store at *path*, made where it is missing; without a path, where the configuration says.
+
+    *config* is by default what `load_config` finds; *backend* is "sqlite" or "memory" and by default the
+    configuration's; *origin* stands in the audit trail; *now* gives nanoseconds since the epoch and *new_id* UUIDs,
+    so that tests decide them; a writer waits at most *busy_seconds* for others. Raises ConfigError, StoreUnusable.
+    """
+    config = config or load_config()
+    in_memory = (backend or config.storage_backend) == "memory"
+    rooms = open_rooms(None if in_memory else store_path(config, path), busy_seconds=busy_seconds)
+    engine = Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id)
+    _seal_abandoned(engine)
+    return Store(engine)
+
+
+def _seal_abandoned(engine: Engine) -> None:
+    """Put drafts into history whose process has died: what it committed stays, and nobody else amends it."""
+    path = engine.rooms.path
+    with engine.index.read() as db:
+        owners = entries.draft_owners(db)
+    dead = {owner for owner in set(owners.values()) if path is None or not is_alive(path, owner)}
+    for eid in (eid for eid, owner in owners.items() if owner in dead):
+        with engine.write() as tx:
+            draft = entries.load(tx.db, eid)
+            if draft is None or draft.seq_from is not None:
+                continue
+            session = sessions.load_any(tx.db, draft.sid)
+            if session is not None:
+                seal(tx, session, draft)

@@ -1,0 +1,88 @@
+"""The undoing of deletions: of one artifact, and of the run of deletions that ended a session.
+
+Every function runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmspellfs.config import Config
+from llmspellfs.errors import AlreadyExists, NotFound
+from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.names import split_path
+from llmspellfs.model.session import Session
+from llmspellfs.service.engine import Transaction
+from llmspellfs.service.moves import NOUNS
+from llmspellfs.service.namespace import Ownership, make
+from llmspellfs.service.paths import Place, path_of
+from llmspellfs.service.versions import check_room, inserted
+from llmspellfs.storage import entries, journal
+from llmspellfs.storage.entries import NewEntry
+
+_DELETIONS = ("artifact.deleted", "folder.deleted", "symlink.deleted")
+
+
+def restore_run(tx: Transaction, session: Session, before: int) -> None:
+    """Bring back what the run of deletions right below the seq *before* took away, folders first."""
+    first = before
+    while first > 1:
+        event = journal.events(tx.db, session.sid, after=first - 2, limit=1)
+        if not event or event[0].kind not in _DELETIONS:
+            break
+        first -= 1
+    for entry in entries.ended_between(tx.db, session.sid, first, before - 1):
+        _bring_back(tx, session, entry, Place(session.sid, entry.folder, entry.name))
+
+
+def restore_artifact(
+    tx: Transaction, config: Config, session: Session, entry: Entry, name: str | None, own: Ownership
+) -> Entry:
+    """Bring the deleted artifact of row *entry* back, under *name* or the one it had.
+
+    Folders that are gone are made anew, with *own*'s user and group. Raises AlreadyExists where the name is taken.
+    """
+    path = name or path_of(tx.db, session.ino, entry.folder, entry.name)
+    place = make_place(tx, session, path, own)
+    if entries.lookup(tx.db, place.folder, place.name) is not None:
+        raise AlreadyExists("artifact", f"{session.dirname}:{path}")
+    check_room(tx, config, session)
+    return _bring_back(tx, session, entry, place)
+
+
+def make_place(tx: Transaction, session: Session, path: str, own: Ownership) -> Place:
+    """Return the place of *path* in *session*, making the folders on the way; raise NotAFolder, InvalidName."""
+    *folders, name = split_path(path)
+    folder = session.ino
+    for part in folders:
+        entry = entries.lookup(tx.db, folder, part)
+        if entry is None:
+            entry = make(tx, session, Place(session.sid, folder, part), Kind.FOLDER, replace(own, mode=0o755))
+        elif entry.kind is not Kind.FOLDER:
+            raise AlreadyExists(NOUNS[entry.kind], part)
+        folder = entry.ino
+    return Place(session.sid, folder, name)
+
+
+def last_row(tx: Transaction, session: Session, sequence: int) -> Entry:
+    """Return the newest row of the artifact *sequence*; raise NotFound where history has none."""
+    rows = entries.rows_of_sequence(tx.db, session.sid, sequence)
+    if not rows:
+        raise NotFound("artifact", f"{session.dirname} sequence {sequence}")
+    return rows[-1]
+
+
+def _bring_back(tx: Transaction, session: Session, entry: Entry, place: Place) -> Entry:
+    new = replace(NewEntry.of(entry), folder=place.folder, name=place.name)
+    if entry.kind is Kind.FILE:
+        new = replace(new, updated_ns=tx.now_ns)
+        tally = tx.journal.touch(session.sid)
+        tally.artifact_count += 1
+        tally.total_size += entry.facts.size
+    path = path_of(tx.db, session.ino, place.folder, place.name)
+    seq = tx.journal.append(
+        session.sid, f"{NOUNS[entry.kind]}.restored", new.state, name=path,
+        sequence=new.sequence, version=new.version, hash=new.content_hash, size=new.size,
+    )  # fmt: skip
+    entries.touch_inode(tx.db, place.folder, tx.now_ns)
+    return inserted(tx, new, seq)

@@ -1,0 +1,218 @@
+"""The rules of storing content under a name: sequences, versions, drafts, and what a new version inherits.
+
+Every function runs in the caller's transaction. A commit through an open handle is a *draft*: live for every door,
+amended by the handle's later commits, and put into the history with one event when the handle ends (`seal`), or when
+anybody else touches the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmspellfs.config import Config
+from llmspellfs.errors import AlreadyExists, IsAFolder, LimitExceeded
+from llmspellfs.model.artifact import Attributes, Entry, Kind
+from llmspellfs.model.mime import guess_mime
+from llmspellfs.model.session import Session
+from llmspellfs.service.engine import Transaction
+from llmspellfs.service.paths import Place, path_of
+from llmspellfs.storage import entries
+from llmspellfs.storage.contents import Placed
+from llmspellfs.storage.entries import NewEntry
+from llmspellfs.storage.schema import SUPERSEDED
+
+DEFAULT_TYPE = "user_input"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Metadata that comes with content; None keeps what the artifact has, or the default of a new one."""
+
+    artifact_type: str | None = None
+    mime_type: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    custom: dict[str, Any] | None = None
+
+    def over(self, old: NewEntry) -> NewEntry:
+        """Return *old* with what is given here in its place."""
+        return replace(
+            old,
+            artifact_type=old.artifact_type if self.artifact_type is None else self.artifact_type,
+            mime_type=old.mime_type if self.mime_type is None else self.mime_type,
+            description=old.description if self.description is None else self.description,
+            tags=old.tags if self.tags is None else self.tags,
+            custom=old.custom if self.custom is None else self.custom,
+        )
+
+    def onto(self, earlier: Given) -> Given:
+        """Return *earlier* with what is given here in its place, for content that is not stored yet."""
+        return Given(
+            earlier.artifact_type if self.artifact_type is None else self.artifact_type,
+            earlier.mime_type if self.mime_type is None else self.mime_type,
+            earlier.description if self.description is None else self.description,
+            earlier.tags if self.tags is None else self.tags,
+            earlier.custom if self.custom is None else self.custom,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The open handle that commits: its spool folder's name, and the row that it made before, if any."""
+
+    owner: str
+    eid: int | None = None
+
+
+def store(
+    tx: Transaction,
+    config: Config,
+    session: Session,
+    place: Place,
+    placed: Placed,
+    given: Given,
+    *,
+    inode: tuple[int, Attributes],
+    writer: Writer | None = None,
+) -> Entry:
+    """Store *placed* under *place* in *session* and return its row: a new artifact, a new version, or no change.
+
+    *inode* is used where the name is new; the same content with nothing new given changes only the file's times.
+    With a *writer* the row is a draft. Raises IsAFolder, AlreadyExists (a symlink), LimitExceeded.
+    """
+    live = live_file(tx, session, place, writer)
+    if live is None:
+        return _store_first(tx, config, session, place, placed, given, inode, writer)
+    entries.touch_inode(tx.db, live.ino, inode[1].mtime_ns, tx.now_ns)
+    if writer is not None and live.eid == writer.eid and live.seq_from is None:
+        return _amend(tx, live, placed)
+    old = NewEntry.of(live)
+    new = given.over(replace(old, content=placed.cid, content_hash=placed.hash, size=placed.size))
+    if new == old:
+        tx.journal.touch(session.sid)
+        return live
+    is_own = writer is not None and live.eid == writer.eid
+    version = live.facts.version + (placed.cid != live.facts.content and not is_own)
+    return _replace(tx, session, live, replace(new, version=version, updated_ns=tx.now_ns), writer)
+
+
+def live_file(tx: Transaction, session: Session, place: Place, writer: Writer | None = None) -> Entry | None:
+    """Return the live file at *place*, sealed where it is another handle's draft, or None; raise what is no file."""
+    live = entries.lookup(tx.db, place.folder, place.name)
+    if live is None:
+        return None
+    if live.kind is Kind.FOLDER:
+        raise IsAFolder(place.name)
+    if live.kind is Kind.SYMLINK:
+        raise AlreadyExists("symlink", place.name)
+    if live.seq_from is None and (writer is None or writer.eid != live.eid):
+        return seal(tx, session, live)
+    return live
+
+
+def seal(tx: Transaction, session: Session, draft: Entry) -> Entry:
+    """Put *draft* into history with its one event, and return the row as it is then."""
+    f = draft.facts
+    seq = tx.journal.append(
+        session.sid, "artifact.stored", NewEntry.of(draft).state,
+        name=path_of(tx.db, session.ino, draft.folder, draft.name),
+        sequence=f.sequence, version=f.version, hash=f.content_hash, size=f.size,
+    )  # fmt: skip
+    entries.seal_draft(tx.db, draft, seq)
+    return replace(draft, seq_from=seq)
+
+
+def sealed(tx: Transaction, session: Session, entry: Entry) -> Entry:
+    """Return *entry*, sealed first where it is a draft."""
+    return seal(tx, session, entry) if entry.seq_from is None else entry
+
+
+def seal_all(tx: Transaction, session: Session) -> None:
+    """Put every draft of *session* into history: its state is about to be frozen or named."""
+    for draft in entries.drafts(tx.db, session.sid):
+        seal(tx, session, draft)
+
+
+def describe(tx: Transaction, session: Session, entry: Entry, given: Given) -> Entry:
+    """Give the live artifact of row *entry* the metadata that is *given* and return its row."""
+    old = NewEntry.of(entry)
+    new = given.over(old)
+    if new == old:
+        return entry
+    entries.touch_ctime(tx.db, entry.ino, tx.now_ns)
+    return _replace(tx, session, entry, replace(new, updated_ns=tx.now_ns), None)
+
+
+def check_room(tx: Transaction, config: Config, session: Session) -> None:
+    """Raise LimitExceeded where *session* may have no further artifact."""
+    limit = config.max_artifacts_per_session
+    if limit and tx.journal.touch(session.sid).artifact_count >= limit:
+        raise LimitExceeded("max_artifacts_per_session", limit)
+
+
+def _store_first(
+    tx: Transaction,
+    config: Config,
+    session: Session,
+    place: Place,
+    placed: Placed,
+    given: Given,
+    inode: tuple[int, Attributes],
+    writer: Writer | None,
+) -> Entry:
+    check_room(tx, config, session)
+    tally = tx.journal.touch(session.sid)
+    fresh = NewEntry(
+        session.sid, place.folder, place.name, inode[0], Kind.FILE, None, tally.next_sequence, 1, placed.cid,
+        placed.hash, placed.size, DEFAULT_TYPE, guess_mime(place.name), "", (), {}, tx.now_ns, tx.now_ns,
+    )  # fmt: skip
+    tally.next_sequence += 1
+    tally.artifact_count += 1
+    tally.total_size += placed.size
+    entries.insert_inode(tx.db, *inode)
+    entries.touch_inode(tx.db, place.folder, tx.now_ns)
+    return insert_file(tx, session, given.over(fresh), writer)
+
+
+def insert_file(tx: Transaction, session: Session, new: NewEntry, writer: Writer | None = None) -> Entry:
+    """Insert the file row *new* with its `artifact.stored` event, or as *writer*'s draft without, and return it."""
+    seq = None
+    if writer is None:
+        seq = tx.journal.append(
+            session.sid, "artifact.stored", new.state, name=path_of(tx.db, session.ino, new.folder, new.name),
+            sequence=new.sequence, version=new.version, hash=new.content_hash, size=new.size,
+        )  # fmt: skip
+    return inserted(tx, new, seq, writer)
+
+
+def inserted(tx: Transaction, new: NewEntry, seq: int | None, writer: Writer | None = None) -> Entry:
+    """Insert the row *new*, valid from *seq*, and return it as an Entry."""
+    eid = entries.insert(tx.db, new, seq, writer.owner if writer else None)
+    entry = entries.load(tx.db, eid)
+    assert entry is not None
+    return entry
+
+
+def _amend(tx: Transaction, draft: Entry, placed: Placed) -> Entry:
+    tally = tx.journal.touch(draft.sid)
+    tally.total_size += placed.size - draft.facts.size
+    entries.amend_draft(tx.db, draft.eid, placed.cid, placed.size, tx.now_ns)
+    entry = entries.load(tx.db, draft.eid)
+    assert entry is not None
+    return entry
+
+
+def _replace(tx: Transaction, session: Session, live: Entry, new: NewEntry, writer: Writer | None) -> Entry:
+    tally = tx.journal.touch(session.sid)
+    tally.total_size += (new.size or 0) - live.facts.size
+    if writer is not None:
+        entries.end(tx.db, live, SUPERSEDED)
+        return insert_file(tx, session, new, writer)
+    kind = "artifact.stored" if new.content != live.facts.content else "artifact.updated"
+    seq = tx.journal.append(
+        session.sid, kind, new.state, name=path_of(tx.db, session.ino, new.folder, new.name),
+        sequence=new.sequence, version=new.version, hash=new.content_hash, size=new.size,
+    )  # fmt: skip
+    entries.end(tx.db, live, seq)
+    return inserted(tx, new, seq)
