@@ -1,0 +1,81 @@
+"""What stat shows of each kind of node, and what chmod, chown and utimens make of it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+
+from llmspellfs.model.artifact import Attributes, Dirent, Entry, Kind
+from llmspellfs.tree.api import Attr
+
+_TYPES = {Kind.FILE: stat.S_IFREG, Kind.FOLDER: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
+
+
+def file_attr(ino: int, a: Attributes, size: int, stored_size: int) -> Attr:
+    """Return the attributes of a file of *size* bytes that takes *stored_size*."""
+    return _attr(stat.S_IFREG | a.mode, ino, a, size, stored_size)
+
+
+def folder_attr(ino: int, a: Attributes) -> Attr:
+    """Return the attributes of a folder; its link count is 1, which means that subfolders are not counted."""
+    return _attr(stat.S_IFDIR | a.mode, ino, a, 0, 0)
+
+
+def entry_attr(entry: Entry) -> Attr:
+    """Return the attributes of the live row *entry*."""
+    if entry.file is not None:
+        return file_attr(entry.ino, entry.attributes, entry.file.size, entry.file.stored_size)
+    if entry.kind is Kind.FOLDER:
+        return folder_attr(entry.ino, entry.attributes)
+    return _attr(stat.S_IFLNK | 0o777, entry.ino, entry.attributes, len((entry.target or "").encode()), 0)
+
+
+def dirent_attr(dirent: Dirent) -> Attr:
+    """Return the attributes of a listed entry."""
+    mode = 0o777 if dirent.kind is Kind.SYMLINK else dirent.attributes.mode
+    size = 0 if dirent.kind is Kind.FOLDER else dirent.size
+    return _attr(_TYPES[dirent.kind] | mode, dirent.ino, dirent.attributes, size, dirent.stored_size)
+
+
+def fixed_attr(mode: int, ino: int, uid: int, gid: int, size: int, at_ns: int) -> Attr:
+    """Return the attributes of a node that the mount itself provides; *mode* has the type's bits."""
+    return Attr(mode, ino, 1, uid, gid, size, -(-size // 512), at_ns, at_ns, at_ns)
+
+
+def _attr(mode: int, ino: int, a: Attributes, size: int, stored_size: int) -> Attr:
+    atime = a.mtime_ns if a.atime_ns is None else a.atime_ns
+    return Attr(mode, ino, 1, a.uid, a.gid, size, -(-stored_size // 512), atime, a.mtime_ns, a.ctime_ns)
+
+
+Change = Callable[[Attributes, int], Attributes]
+
+
+def change_mode(mode: int) -> Change:
+    """Return the change that chmod makes."""
+    return lambda old, now_ns: replace(old, mode=mode, ctime_ns=now_ns)
+
+
+def change_owner(uid: int, gid: int, *, drop_bits: bool) -> Change:
+    """Return the change that chown makes; -1 leaves one as it is, *drop_bits* clears setuid and setgid."""
+
+    def change(old: Attributes, now_ns: int) -> Attributes:
+        mode = old.mode
+        if drop_bits:
+            mode &= ~stat.S_ISUID & ~(stat.S_ISGID if mode & stat.S_IXGRP else 0)
+        new_uid, new_gid = old.uid if uid == -1 else uid, old.gid if gid == -1 else gid
+        return replace(old, mode=mode, uid=new_uid, gid=new_gid, ctime_ns=now_ns)
+
+    return change
+
+
+def change_times(atime_ns: int | None, mtime_ns: int | None) -> Change:
+    """Return the change that utimens makes; None leaves one as it is."""
+
+    def change(old: Attributes, now_ns: int) -> Attributes:
+        kept = old.mtime_ns if old.atime_ns is None else old.atime_ns
+        atime = kept if atime_ns is None else atime_ns
+        mtime = old.mtime_ns if mtime_ns is None else mtime_ns
+        return replace(old, atime_ns=atime, mtime_ns=mtime, ctime_ns=now_ns)
+
+    return change

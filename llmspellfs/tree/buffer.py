@@ -1,0 +1,134 @@
+"""The bytes of a file that is being written: in memory while few, in a spool file beyond.
+
+Threading: the owner serializes writes and truncations; reads may run beside them. What sits in the spool when its
+process dies is salvaged into lost+found by the next process that opens the store.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+SPILL = 1 << 18
+"""Bytes up to which content stays in memory."""
+
+
+class SpoolFile(Protocol):
+    """A file of the spool, as storage hands it out."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+
+    @property
+    def path(self) -> str | None:
+        """Where it is, None where it has no name."""
+
+    def mark_committed(self) -> None:
+        """Note that its bytes are committed."""
+
+    def mark_dirty(self) -> None:
+        """Note that they are not, any more."""
+
+    def discard(self) -> None:
+        """Close and remove it."""
+
+
+class Buffer:
+    """Growing bytes with holes of zeros; *spool* makes the file that they move to beyond 256 KiB."""
+
+    def __init__(self, new_file: SpoolMaker) -> None:
+        """Begin empty, in memory."""
+        self._new_file = new_file
+        self._memory: bytearray | None = bytearray()
+        self._file: SpoolFile | None = None
+        self._is_committed = False
+        self.size = 0
+
+    @property
+    def fd(self) -> int | None:
+        """The spool file's descriptor, or None while the bytes are in memory."""
+        return None if self._file is None else self._file.fd
+
+    @property
+    def path(self) -> str | None:
+        """Where the spool file is, or None while there is none."""
+        return None if self._file is None else self._file.path
+
+    def mark(self, *, committed: bool) -> None:
+        """Note for whoever salvages the spool whether the bytes are committed."""
+        if self._file is None or self._is_committed == committed:
+            return
+        self._is_committed = committed
+        if committed:
+            self._file.mark_committed()
+        else:
+            self._file.mark_dirty()
+
+    def memory(self) -> bytes:
+        """Return all bytes, which are in memory."""
+        assert self._memory is not None
+        return bytes(self._memory)
+
+    def write(self, view: memoryview | bytes, offset: int) -> int:
+        """Take *view* as the bytes from *offset* on; return their number. Raises OSError (no space)."""
+        end = offset + len(view)
+        if self._memory is not None and end <= SPILL:
+            self._write_memory(view, offset)
+        else:
+            fd = self._spill()
+            self.mark(committed=False)
+            done = 0
+            while done < len(view):
+                done += os.pwrite(fd, view[done:], offset + done)
+        self.size = max(self.size, end)
+        return len(view)
+
+    def _write_memory(self, view: memoryview | bytes, offset: int) -> None:
+        memory = self._memory
+        assert memory is not None
+        if offset > len(memory):
+            memory.extend(bytes(offset - len(memory)))
+        memory[offset : offset + len(view)] = view
+
+    def _spill(self) -> int:
+        if self._file is None:
+            file = self._new_file()
+            done = 0
+            with memoryview(self._memory or b"") as kept:
+                while done < len(kept):
+                    done += os.pwrite(file.fd, kept[done:], done)
+            self._file, self._memory = file, None
+        return self._file.fd
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend with zeros to *size* bytes. Raises OSError."""
+        if self._memory is not None and size <= SPILL:
+            del self._memory[size:]
+            self._memory.extend(bytes(size - len(self._memory)))
+        else:
+            os.ftruncate(self._spill(), size)
+        self.size = size
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill *view* from *offset* on; return how many bytes there were."""
+        memory = self._memory
+        if memory is None:
+            assert self._file is not None
+            return os.preadv(self._file.fd, [view], offset)
+        piece = bytes(memory[offset : offset + len(view)])
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def discard(self) -> None:
+        """Let go of the bytes."""
+        if self._file is not None:
+            self._file.discard()
+        self._file, self._memory, self.size = None, bytearray(), 0
+
+
+class SpoolMaker(Protocol):
+    """What makes a new spool file."""
+
+    def __call__(self) -> SpoolFile:
+        """Return an empty file, open for reading and writing."""

@@ -1,0 +1,105 @@
+"""What the mount remembers of sessions, dropped when the store says that somebody else has changed them.
+
+Threading: dictionaries are read and written without a lock; `generation` keeps what was read before a change from
+being remembered after it.
+"""
+
+from __future__ import annotations
+
+from llmspellfs.model.artifact import Entry
+from llmspellfs.model.session import Session
+from llmspellfs.service.store import Store
+from llmspellfs.tree.api import Attr
+
+_MANY = 200_000
+Key = tuple[int, str]
+"""A folder's ino and a name in it."""
+
+
+class SessionCache:
+    """What is remembered of one session, for as long as it is alive."""
+
+    def __init__(self, session: Session) -> None:
+        """Remember *session* and nothing of its entries yet."""
+        self.session = session
+        self.is_alive = True
+        self.generation = 0
+        self.entries: dict[Key, Entry] = {}
+        self.attrs: dict[Key, Attr] = {}
+        self.folders: dict[int, Key] = {}
+        """Where each folder that was looked up is, so that its attributes can be forgotten."""
+        self.top: Attr | None = None
+
+    def remember(self, key: Key, entry: Entry, generation: int) -> None:
+        """Keep *entry*, unless something has changed since *generation*."""
+        if generation == self.generation:
+            if len(self.entries) > _MANY:
+                self.entries.clear()
+            self.entries[key] = entry
+
+    def remember_attr(self, key: Key, attr: Attr, generation: int) -> None:
+        """Keep *attr*, unless something has changed since *generation*."""
+        if generation == self.generation:
+            if len(self.attrs) > _MANY:
+                self.attrs.clear()
+            self.attrs[key] = attr
+
+    def forget(self, folder: int, name: str) -> None:
+        """Forget the entry at a place, and its folder's attributes."""
+        self.generation += 1
+        self.entries.pop((folder, name), None)
+        self.attrs.pop((folder, name), None)
+        self.forget_folder(folder)
+
+    def forget_folder(self, folder: int) -> None:
+        """Forget the attributes of *folder* (an ino)."""
+        self.generation += 1
+        key = self.folders.get(folder)
+        if key is None:
+            self.top = None
+        else:
+            self.entries.pop(key, None)
+            self.attrs.pop(key, None)
+
+
+class Cache:
+    """The sessions that the mount remembers, by number and by directory name."""
+
+    def __init__(self, store: Store) -> None:
+        """Remember nothing yet."""
+        self._store = store
+        self._by_sid: dict[int, SessionCache] = {}
+        self._by_dirname: dict[str, SessionCache] = {}
+
+    def refresh(self) -> None:
+        """Drop the sessions that others have changed; 2 µs where nothing changed."""
+        for sid in self._store.changed():
+            self.drop(sid)
+
+    def drop(self, sid: int) -> None:
+        """Forget everything of session *sid*."""
+        known = self._by_sid.pop(sid, None)
+        if known is not None:
+            known.is_alive = False
+            known.generation += 1
+            self._by_dirname.pop(known.session.dirname, None)
+
+    def by_dirname(self, dirname: str) -> SessionCache | None:
+        """Return what is remembered of the session called *dirname*, or None where there is none."""
+        known = self._by_dirname.get(dirname)
+        if known is not None:
+            return known
+        session = self._store.sessions.by_dirname(dirname)
+        return None if session is None else self.of(session)
+
+    def of(self, session: Session) -> SessionCache:
+        """Return what is remembered of *session*."""
+        known = self._by_sid.get(session.sid)
+        if known is None:
+            known = self._by_sid[session.sid] = SessionCache(session)
+            self._by_dirname[session.dirname] = known
+        return known
+
+    def peek(self, sid: int) -> SessionCache | None:
+        """Return what is remembered of session *sid*, if anything is."""
+        return self._by_sid.get(sid)

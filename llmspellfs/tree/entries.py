@@ -1,0 +1,355 @@
+"""A session's own entries: folders, files and symlinks as the store has them, and this mount's open files over them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, NotEmpty, NotFound
+from llmspellfs.model.artifact import Attributes, Entry, Kind
+from llmspellfs.model.names import CONTROL, check_component
+from llmspellfs.service.engine import check_active
+from llmspellfs.service.namespace import Ownership
+from llmspellfs.service.paths import Place
+from llmspellfs.service.versions import Given
+from llmspellfs.tree import xattrs
+from llmspellfs.tree.api import Attr, Caller, Handle
+from llmspellfs.tree.attributes import (
+    Change,
+    change_mode,
+    change_owner,
+    change_times,
+    dirent_attr,
+    entry_attr,
+    folder_attr,
+)
+from llmspellfs.tree.cache import SessionCache
+from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.node import Context, File, Folder, Node, origin_of
+
+
+class EntryFolder(Folder):
+    """A folder in a session; its top is a subclass, `sessions.SessionTop`."""
+
+    def __init__(self, ctx: Context, cache: SessionCache, ino: int, key: tuple[int, str] | None, name: str) -> None:
+        """Be the folder *ino*, which stands at *key* (None: the session's top)."""
+        super().__init__(ctx, name)
+        self.cache, self.ino, self.key = cache, ino, key
+        self.sid = cache.session.sid
+        if key is not None:
+            cache.folders[ino] = key
+
+    @property
+    def is_current(self) -> bool:  # type: ignore[override]
+        """Whether nobody else has changed the session since."""
+        return self.cache.is_alive
+
+    def attr(self) -> Attr:
+        """Return what stat shows."""
+        if self.key is not None:
+            known = self.cache.attrs.get(self.key)
+            if known is not None:
+                return known
+        elif self.cache.top is not None:
+            return self.cache.top
+        generation = self.cache.generation
+        attr = folder_attr(self.ino, self.attributes())
+        if generation == self.cache.generation:
+            if self.key is None:
+                self.cache.top = attr
+            else:
+                self.cache.remember_attr(self.key, attr, generation)
+        return attr
+
+    def attributes(self) -> Attributes:
+        """Return the folder's own attributes."""
+        return self.ctx.store.entries.attributes(self.ino)
+
+    def place(self, name: str) -> Place:
+        """Return the place of *name* here."""
+        return Place(self.sid, self.ino, name)
+
+    def entry(self, name: str) -> Entry:
+        """Return the live row of *name*; raise NotFound."""
+        key = (self.ino, name)
+        found = self.cache.entries.get(key)
+        if found is not None:
+            return found
+        generation = self.cache.generation
+        entry = self.ctx.store.entries.lookup(self.ino, check_component(name))
+        if entry is None:
+            raise NotFound("entry", name)
+        self.cache.remember(key, entry, generation)
+        return entry
+
+    def child(self, name: str) -> Node:
+        """Return the child *name*; raise NotFound."""
+        pending = self.ctx.opened.pending(self.ino, name)
+        if pending is not None:
+            return EntryFile(self.ctx, self, name, None, pending)
+        entry = self.entry(name)
+        if entry.kind is Kind.FOLDER:
+            return EntryFolder(self.ctx, self.cache, entry.ino, (self.ino, name), name)
+        if entry.kind is Kind.SYMLINK:
+            return EntryLink(self.ctx, self, name, entry)
+        return EntryFile(self.ctx, self, name, entry, self.ctx.opened.by_ino(entry.ino))
+
+    def child_attr(self, name: str) -> Attr:
+        """Return what stat shows of the child *name*, without a query where it is remembered."""
+        opened = self.ctx.opened
+        pending = opened.pending(self.ino, name)
+        if pending is not None:
+            return pending.attr()
+        key = (self.ino, name)
+        attr = self.cache.attrs.get(key)
+        if attr is None:
+            generation = self.cache.generation
+            attr = entry_attr(self.entry(name))
+            self.cache.remember_attr(key, attr, generation)
+        file = opened.by_ino(attr.ino)
+        return attr if file is None or not file.is_dirty else file.attr()
+
+    def children(self) -> Iterable[tuple[str, Attr]]:
+        """Return the name and the attributes of each child, from one query, and remember them."""
+        generation, ino = self.cache.generation, self.ino
+        listed = {}
+        for dirent in self.ctx.store.entries.listing(ino):
+            attr = dirent_attr(dirent)
+            self.cache.remember_attr((ino, dirent.name), attr, generation)
+            file = self.ctx.opened.by_ino(attr.ino)
+            listed[dirent.name] = attr if file is None or not file.is_dirty else file.attr()
+        for file in self.ctx.opened.pending_in(ino):
+            listed[file.place.name] = file.attr()
+        return listed.items()
+
+    def create(self, name: str, flags: int, mode: int, caller: Caller) -> Handle:
+        """Make a file, pending until its first commit, and open it; raise AlreadyExists with O_EXCL."""
+        try:
+            node = self.child(name)
+        except NotFound:
+            return self._create(name, flags, mode, caller)
+        if flags & os.O_EXCL:
+            raise AlreadyExists("entry", name)
+        return node.open(flags, caller)
+
+    def _create(self, name: str, flags: int, mode: int, caller: Caller) -> Handle:
+        self.check_writable(name)
+        now = self.ctx.opened.now()
+        attributes = self._owned(mode, caller, is_folder=False).at(now)
+        handle = self.ctx.opened.create(self.place(name), attributes, flags, origin_of(caller))
+        if self.ctx.artifact_type is not None:
+            handle.file.given = Given(artifact_type=self.ctx.artifact_type)
+        self.cache.generation += 1
+        return handle
+
+    def check_writable(self, name: str) -> None:
+        """Raise SessionNotActive where the session is frozen, AlreadyExists for the reserved name at its top."""
+        check_active(self.cache.session)
+        if self.key is None and name == CONTROL:
+            raise AlreadyExists("control directory", name)
+
+    def _owned(self, mode: int, caller: Caller, *, is_folder: bool) -> Ownership:
+        """Return who owns what *caller* makes here; a setgid folder hands its group down."""
+        here = self.attr()
+        if not here.mode & stat.S_ISGID:
+            return Ownership(mode, caller.uid, caller.gid)
+        return Ownership(mode | stat.S_ISGID if is_folder else mode, caller.uid, here.gid)
+
+    def make_folder(self, name: str, mode: int, caller: Caller) -> None:
+        """Make an empty folder."""
+        self._check_free(name)
+        own = self._owned(mode, caller, is_folder=True)
+        self.ctx.store.entries.make_folder(self.place(name), own, by=origin_of(caller))
+        self.cache.forget(self.ino, name)
+
+    def make_symlink(self, name: str, target: str, caller: Caller) -> None:
+        """Make a symlink."""
+        self._check_free(name)
+        own = self._owned(0o777, caller, is_folder=False)
+        self.ctx.store.entries.make_symlink(self.place(name), target, own, by=origin_of(caller))
+        self.cache.forget(self.ino, name)
+
+    def _check_free(self, name: str) -> None:
+        if self.ctx.opened.pending(self.ino, name) is not None:
+            raise AlreadyExists("entry", name)
+
+    def remove(self, name: str, caller: Caller) -> None:
+        """Unlink a file or a symlink."""
+        self.hide(name, None, caller)
+
+    def hide(self, name: str, hidden: str | None, caller: Caller) -> None:
+        """Unlink *name*; where it is open it lives on as *hidden* until its last close."""
+        opened = self.ctx.opened
+        file = opened.pending(self.ino, name)
+        if file is None:
+            entry = self.ctx.store.entries.remove(self.place(name), folder=False, by=origin_of(caller))
+            file = opened.by_ino(entry.ino)
+        if file is not None:
+            opened.remove(file, hidden)
+        self.cache.forget(self.ino, name)
+
+    def open_file(self, name: str) -> OpenFile | None:
+        """Return the open file called *name*, pending or not, or None."""
+        pending = self.ctx.opened.pending(self.ino, name)
+        return pending or self.ctx.opened.by_ino(self.child_attr(name).ino)
+
+    def remove_folder(self, name: str, caller: Caller) -> None:
+        """Remove an empty folder."""
+        node = self.child(name)
+        if not isinstance(node, EntryFolder):
+            raise NotAFolder(name)
+        if self.ctx.opened.pending_in(node.ino):
+            raise NotEmpty(name)
+        self.ctx.store.entries.remove(self.place(name), folder=True, by=origin_of(caller))
+        self.cache.forget(self.ino, name)
+        self.ctx.cache.drop(self.sid)
+
+    def settle(self, name: str, caller: Caller) -> None:
+        """Commit *name* where it is pending, so that it can be renamed."""
+        pending = self.ctx.opened.pending(self.ino, name)
+        if pending is not None:
+            pending.commit(origin_of(caller))
+
+    def chmod(self, mode: int) -> None:
+        """Set the permission bits."""
+        self._change(change_mode(mode))
+
+    def chown(self, uid: int, gid: int, caller: Caller) -> None:
+        """Set owner and group."""
+        self._change(change_owner(uid, gid, drop_bits=False))
+
+    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
+        """Set the times."""
+        self._change(change_times(atime_ns, mtime_ns))
+
+    def _change(self, change: Change) -> None:
+        self.ctx.store.entries.set_attributes(self.sid, self.ino, change)
+        self.cache.forget_folder(self.ino)
+
+
+class _Child(File):
+    """A file or a symlink in a folder of a session."""
+
+    def __init__(self, ctx: Context, folder: EntryFolder, name: str, entry: Entry | None) -> None:
+        super().__init__(ctx, name)
+        self.folder, self.entry = folder, entry
+
+    def chmod(self, mode: int) -> None:
+        """Set the permission bits."""
+        self._change(change_mode(mode))
+
+    def chown(self, uid: int, gid: int, caller: Caller) -> None:
+        """Set owner and group; a regular file loses its setuid and setgid bits unless root asks."""
+        self._change(change_owner(uid, gid, drop_bits=caller.uid != 0))
+
+    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
+        """Set the times."""
+        self._change(change_times(atime_ns, mtime_ns))
+
+    def _change(self, change: Change) -> None:
+        assert self.entry is not None
+        self.ctx.store.entries.set_attributes(self.folder.sid, self.entry.ino, change)
+        self.folder.cache.forget(self.folder.ino, self.name)
+
+
+class EntryLink(_Child):
+    """A symlink as the store has it."""
+
+    def attr(self) -> Attr:
+        """Return what lstat shows."""
+        assert self.entry is not None
+        return entry_attr(self.entry)
+
+    def target(self) -> str:
+        """Return where it leads."""
+        assert self.entry is not None
+        return self.entry.target or ""
+
+
+class EntryFile(_Child):
+    """An artifact as a file; *file* is its open file, which alone knows it while it is pending."""
+
+    def __init__(
+        self, ctx: Context, folder: EntryFolder, name: str, entry: Entry | None, file: OpenFile | None
+    ) -> None:
+        """Be the file of row *entry*, None while it is pending."""
+        super().__init__(ctx, folder, name, entry)
+        self.file = file
+
+    def attr(self) -> Attr:
+        """Return what stat shows."""
+        if self.file is not None and (self.entry is None or self.file.is_dirty):
+            return self.file.attr()
+        assert self.entry is not None
+        return entry_attr(self.entry)
+
+    def open(self, flags: int, caller: Caller) -> Handle:
+        """Open; for writing the session must be active."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            check_active(self.folder.cache.session)
+        if self.entry is None:
+            assert self.file is not None
+            return self.ctx.opened.reopen(self.file, flags, origin_of(caller))
+        return self.ctx.opened.open(self.entry, flags, origin_of(caller))
+
+    def truncate(self, size: int, caller: Caller) -> None:
+        """Cut or extend, and commit."""
+        handle = self.open(os.O_WRONLY, caller)
+        try:
+            handle.truncate(size)
+            if self.entry is not None:
+                self.ctx.opened.commit(self.entry.ino, origin_of(caller))
+        finally:
+            handle.release()
+
+    def _change(self, change: Change) -> None:
+        file = self.file
+        if file is not None:
+            file.change(change)
+        if self.entry is not None:
+            super()._change(change)
+
+    def getxattr(self, name: str) -> bytes:
+        """Return an extended attribute; see `xattrs`."""
+        return xattrs.get_of_artifact(self, name)
+
+    def listxattr(self) -> list[str]:
+        """Return the names that are set."""
+        return xattrs.list_of_artifact(self)
+
+    def setxattr(self, name: str, value: bytes, flags: int, caller: Caller) -> None:
+        """Set one."""
+        self.describe(xattrs.set_of_artifact(self, name, value, flags), caller)
+
+    def removexattr(self, name: str, caller: Caller) -> None:
+        """Remove one."""
+        self.describe(xattrs.remove_of_artifact(self, name), caller)
+
+    def described(self) -> Given:
+        """Return the metadata as it is, what a pending file will have included."""
+        if self.entry is not None:
+            f = self.entry.facts
+            return Given(f.artifact_type, f.mime_type, f.description, f.tags, f.custom)
+        assert self.file is not None
+        return self.file.given
+
+    def describe(self, given: Given, caller: Caller) -> None:
+        """Give the artifact the metadata that is *given*; a pending file keeps it for its first commit."""
+        check_active(self.folder.cache.session)
+        file = self.file
+        if self.entry is None:
+            assert file is not None
+            file.given = given.onto(file.given)
+            return
+        entry = self.ctx.store.entries.describe(self.folder.sid, self.entry.facts.sequence, given, by=origin_of(caller))
+        if file is not None and file.entry is not None:
+            file.follow(entry)
+        self.folder.cache.forget(self.folder.ino, self.name)
+
+
+def check_is_file(node: Node) -> EntryFile:
+    """Return *node* if it is an artifact; raise IsAFolder."""
+    if not isinstance(node, EntryFile):
+        raise IsAFolder(node.name)
+    return node

@@ -1,0 +1,281 @@
+"""Open files: one `OpenFile` for each file object that is open, shared by all its handles.
+
+The commit point is here. A handle's `flush` commits bytes that are not committed yet, as a draft that later commits of
+the file amend; the last writer's `release` commits what was created or truncated and never written, and puts the draft
+into history. Bytes that cannot be committed go to lost+found, and the caller gets the error.
+
+Threading: `OpenFile.turn` serializes changes of the bytes and is never held while anything is committed;
+`OpenFile.committing` serializes commits. Attributes are read without either.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from llmspellfs.errors import SpellError, TooLarge
+from llmspellfs.model.artifact import Attributes, Entry
+from llmspellfs.model.event import Origin
+from llmspellfs.service.paths import Place
+from llmspellfs.service.reader import Reader
+from llmspellfs.service.versions import Given, Writer
+from llmspellfs.tree.api import Attr
+from llmspellfs.tree.attributes import Change, file_attr
+from llmspellfs.tree.buffer import Buffer
+from llmspellfs.tree.follower import Follower
+
+if TYPE_CHECKING:
+    from llmspellfs.storage.ingest import Staged
+    from llmspellfs.tree.opened import Opened
+
+
+class OpenFile:
+    """A file that is open: its bytes as this mount sees them, and what of them is committed."""
+
+    def __init__(self, opened: Opened, place: Place, ino: int, attributes: Attributes, entry: Entry | None) -> None:
+        """Begin with the content of *entry*, or, where it is None, as a new file that nobody has committed."""
+        self.opened, self.place, self.ino, self.attributes, self.entry = opened, place, ino, attributes, entry
+        self.turn = threading.RLock()
+        self.committing = threading.Lock()
+        self.handles = self.writers = 0
+        self.given = Given()
+        self.buffer: Buffer | None = None if entry is not None else self._new_buffer()
+        self.is_removed = False
+        """Unlinked while open: nothing is committed any more."""
+        self.has_bytes = False
+        """Bytes were written that are not committed."""
+        self.is_changed = entry is None
+        """Created or truncated, and not committed since."""
+        self._writes = 0
+        self._draft: int | None = None
+        self._reader: Reader | None = None
+        self._follower: Follower | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content as this mount sees it."""
+        buffer = self.buffer
+        return buffer.size if buffer is not None else self.entry.facts.size if self.entry is not None else 0
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything waits to be committed."""
+        return (self.has_bytes or self.is_changed) and not self.is_removed
+
+    @property
+    def content_hash(self) -> str | None:
+        """The BLAKE3 of what is committed, where nothing else is in the file; else None."""
+        return None if self.entry is None or self.has_bytes or self.is_changed else self.entry.facts.content_hash
+
+    def attr(self) -> Attr:
+        """Return what stat shows of the file as this mount sees it."""
+        stored = self.entry.facts.stored_size if self.entry is not None and not self.is_dirty else self.size
+        links = 0 if self.is_removed else 1
+        return replace(file_attr(self.ino, self.attributes, self.size, stored), nlink=links)
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill *view* from *offset* on; return how many bytes there were. Raises Corrupt."""
+        buffer = self.buffer
+        if buffer is not None:
+            return buffer.read_into(view, offset)
+        if offset >= self.size:
+            return 0
+        return self._base().read_into(view, offset)
+
+    def _base(self) -> Reader:
+        reader = self._reader
+        if reader is None:
+            assert self.entry is not None
+            reader = self._reader = self.opened.open_content(self.entry.facts.content)
+        return reader
+
+    def write(self, view: memoryview, offset: int) -> int:
+        """Take *view* as the bytes from *offset* on; return their number. Raises TooLarge, OSError, Corrupt."""
+        self._check_size(offset + len(view))
+        with self.turn:
+            buffer = self._own_bytes()
+            count = buffer.write(view, offset)
+            self._writes += 1
+            self.has_bytes = True
+            self._follow(buffer, offset, offset + count)
+            self._touch()
+        return count
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend with zeros to *size* bytes. Raises TooLarge, OSError, Corrupt."""
+        self._check_size(size)
+        with self.turn:
+            if size == 0 and self.buffer is None:
+                self.buffer = self._new_buffer()
+            self._own_bytes().truncate(size)
+            self._writes += 1
+            self.is_changed = True
+            if self._follower is not None:
+                self._follower.broke()
+            self._touch()
+
+    def _new_buffer(self) -> Buffer:
+        return Buffer(lambda: self.opened.new_spool_file(self))
+
+    def _own_bytes(self) -> Buffer:
+        """Return the buffer, filled with the committed content where nobody has written yet."""
+        if self.buffer is None:
+            buffer = self._new_buffer()
+            for block in self._base().blocks():
+                buffer.write(block, buffer.size)
+            self.buffer = buffer
+        return self.buffer
+
+    def _check_size(self, size: int) -> None:
+        limit = self.opened.max_size
+        if limit and size > limit:
+            raise TooLarge("max_artifact_size", limit)
+
+    def _follow(self, buffer: Buffer, offset: int, end: int) -> None:
+        if buffer.fd is None:
+            return
+        if self._follower is None:
+            self._follower = Follower(self.opened.begin_ingest(), buffer.fd, self.opened.workers)
+            offset = 0
+        self._follower.wrote(offset, end)
+
+    def _touch(self) -> None:
+        now = self.opened.now()
+        self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now, atime_ns=None)
+
+    def commit(self, origin: Origin, *, durable: bool = False) -> None:
+        """Commit what is not committed; *durable*: return when it survives power loss.
+
+        Where that fails the bytes go to lost+found, and the error is raised.
+        """
+        with self.committing:
+            if not self.is_dirty:
+                return
+            try:
+                self._commit(origin, durable)
+            except (SpellError, OSError) as error:
+                self._lose(error)
+                raise
+
+    def _commit(self, origin: Origin, durable: bool) -> None:
+        with self.turn:
+            writes, has_bytes = self._writes, self.has_bytes
+            self.has_bytes = self.is_changed = False
+        try:
+            self._commit_staged(self._stage(), origin, durable)
+        except BaseException:
+            with self.turn:
+                self.has_bytes, self.is_changed = self.has_bytes or has_bytes, True
+            raise
+        with self.turn:
+            if self.buffer is not None and writes == self._writes:
+                self.buffer.mark(committed=True)
+        self.opened.committed(self)
+
+    def _commit_staged(self, staged: Staged, origin: Origin, durable: bool) -> None:
+        writer = Writer(self.opened.owner, self._draft)
+        before = self.entry
+        entry = self.opened.entries.commit(
+            self.place, staged, self.given, (self.ino, self.attributes), writer,
+            known=before, durable=durable, by=origin,
+        )  # fmt: skip
+        if before is None and entry.ino != self.ino:
+            self.opened.renumber(self, entry.ino)
+        self.entry, self.given = entry, Given()
+        self.place = Place(entry.sid, entry.folder, entry.name)
+        if entry.seq_from is None or self._draft is not None:
+            self._draft = entry.eid
+        self._reader = None
+
+    def _stage(self) -> Staged:
+        """Return the bytes staged: little is left to do where a worker has followed."""
+        with self.turn:
+            buffer, follower = self._own_bytes(), self._follower
+            self._follower = None
+            fd, size = buffer.fd, buffer.size
+            if fd is None:
+                return self.opened.stage(buffer.memory())
+        if follower is not None and follower.finish(size):
+            return follower.ingest.finish()
+        ingest = self.opened.begin_ingest()
+        whole = Follower(ingest, fd, self.opened.workers)
+        whole.finish(size)
+        return ingest.finish()
+
+    def _lose(self, error: Exception) -> None:
+        """Keep what cannot be committed in lost+found, and forget that it waits."""
+        why = error.message if isinstance(error, SpellError) else str(error)
+        with self.turn:
+            self.has_bytes = self.is_changed = False
+            buffer = self.buffer
+            if buffer is None or buffer.size == 0:
+                return
+            source = buffer.path or (buffer.memory() if buffer.fd is None else None)
+        if source is not None:
+            self.opened.lose(self, source, why)
+
+    def seal(self, origin: Origin) -> None:
+        """Put what this file committed into history: its last writer has gone."""
+        draft, self._draft = self._draft, None
+        if draft is None or self.entry is None or self.is_removed:
+            return
+        sealed = self.opened.entries.seal(self.entry.sid, draft, by=origin)
+        if sealed is not None and sealed.eid == self.entry.eid:
+            self.entry = sealed
+
+    def follow(self, entry: Entry) -> None:
+        """Hear that the file's row is now *entry*: it was renamed, moved or described anew through this mount."""
+        self.entry, self.place, self._draft = entry, Place(entry.sid, entry.folder, entry.name), None
+
+    def change(self, change: Change) -> None:
+        """Change the attributes, to be committed with the next bytes; all there is of a removed file."""
+        self.attributes = change(self.attributes, self.opened.now())
+
+    def discard(self) -> None:
+        """Let go of the bytes: the last handle is gone."""
+        if self.buffer is not None:
+            self.buffer.discard()
+
+
+class FileHandle:
+    """One open descriptor of a file, as the adapter holds it."""
+
+    def __init__(self, file: OpenFile, flags: int, origin: Origin) -> None:
+        """Open *file* with the *flags* of open(2) for *origin*; `Opened` has counted it already."""
+        self.file, self._origin = file, origin
+        self.is_writer = flags & os.O_ACCMODE != os.O_RDONLY
+        self.direct_io = self.keep_cache = False
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill *view* from *offset* on."""
+        return self.file.read_into(view, offset)
+
+    def write(self, view: memoryview, offset: int) -> int:
+        """Take all of *view*."""
+        return self.file.write(view, offset)
+
+    def attr(self) -> Attr:
+        """Return what fstat shows."""
+        return self.file.attr()
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend."""
+        self.file.truncate(size)
+
+    def flush(self) -> None:
+        """Commit bytes that are not committed; what was only created or truncated waits for the release."""
+        if self.is_writer and self.file.has_bytes:
+            self.file.commit(self._origin)
+
+    def fsync(self, datasync: bool) -> None:
+        """Commit and make durable; a clean file may still have commits that a power cut would take."""
+        if self.file.is_dirty:
+            self.file.commit(self._origin, durable=True)
+        else:
+            self.file.opened.sync()
+
+    def release(self) -> None:
+        """Finish; the last writer commits what waits and puts the draft into history."""
+        self.file.opened.release(self.file, self.is_writer, self._origin)

@@ -1,0 +1,96 @@
+"""Chunking, hashing and compressing a file while it is still being written, off the writer's thread.
+
+As long as bytes arrive in order, a worker follows the writer, so that little is left to do when the file is closed.
+A write behind what the worker has taken ends that: the file is then taken whole at the commit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from llmspellfs.storage.ingest import Staged
+
+BLOCK = 1 << 20
+START = 4 << 20
+"""Bytes that wait before a worker is put on them."""
+
+
+class Ingest(Protocol):
+    """What takes content in order; see `storage.ingest`."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def finish(self) -> Staged:
+        """Return the content, durable."""
+
+
+class Follower:
+    """Feeds the bytes of the spool file *fd* to *ingest*; the writer calls `wrote`, `broke` and `finish`."""
+
+    def __init__(self, ingest: Ingest, fd: int, workers: ThreadPoolExecutor) -> None:
+        """Begin with nothing taken."""
+        self.ingest = ingest
+        self._fd, self._workers = fd, workers
+        self._turn = threading.Lock()
+        self._taken = 0
+        self._end = 0
+        self._running: Future[None] | None = None
+        self.is_broken = False
+
+    def wrote(self, offset: int, end: int) -> None:
+        """Hear of bytes written from *offset* to *end*."""
+        with self._turn:
+            if offset < self._taken:
+                self.is_broken = True
+            self._end = max(self._end, end)
+            if not self.is_broken and self._running is None and self._end - self._taken >= START:
+                self._running = self._workers.submit(self._follow)
+
+    def broke(self) -> None:
+        """Hear that the content changed otherwise than by writing on."""
+        with self._turn:
+            self.is_broken = True
+
+    def _follow(self) -> None:
+        try:
+            while (claim := self._claim(BLOCK)) is not None:
+                self._feed(*claim)
+        except Exception:
+            self.broke()
+            raise
+
+    def _claim(self, least: int) -> tuple[int, int] | None:
+        with self._turn:
+            start, size = self._taken, min(BLOCK, self._end - self._taken)
+            if self.is_broken or size < least:
+                self._running = None
+                return None
+            self._taken += size
+            return start, size
+
+    def _feed(self, start: int, size: int) -> None:
+        data = os.pread(self._fd, size, start)
+        if len(data) < size:
+            data += bytes(size - len(data))
+        self.ingest.feed(data)
+
+    def finish(self, size: int) -> bool:
+        """Wait for the worker and take what is left up to *size*; tell whether the ingest has it all.
+
+        Raises what the ingest raised.
+        """
+        with self._turn:
+            running = self._running
+        if running is not None:
+            running.result()
+        with self._turn:
+            self.is_broken = self.is_broken or self._taken > size
+            self._end = size
+        while not self.is_broken and (claim := self._claim(1)) is not None:
+            self._feed(*claim)
+        return not self.is_broken

@@ -1,0 +1,273 @@
+"""The open files of one mount: found by inode, pending ones by place, removed ones by libfuse's hidden path.
+
+Here is decided which handles share bytes, and what the kernel may keep of them. Threading: `turn` guards the tables
+and is held for dictionary work only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from llmspellfs.errors import SpellError
+from llmspellfs.model.artifact import Attributes, Entry
+from llmspellfs.model.event import Origin
+from llmspellfs.service.paths import Place
+from llmspellfs.service.reader import Reader
+from llmspellfs.service.store import Store
+from llmspellfs.tree.files import FileHandle, OpenFile
+
+if TYPE_CHECKING:
+    from llmspellfs.storage.ingest import Ingest, Staged
+    from llmspellfs.tree.buffer import SpoolFile
+
+log = logging.getLogger(__name__)
+_WORKERS = 2
+_REMEMBERED = 100_000
+
+
+class Opened:
+    """The table of open files over *store*; *changed* is called with a file whose attributes changed."""
+
+    def __init__(self, store: Store, changed: Callable[[OpenFile], None]) -> None:
+        """Begin with nothing open."""
+        self.store, self.entries = store, store.entries
+        self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ingest")
+        self.owner = store.intake.owner
+        self.max_size = store.config.max_artifact_size
+        self.now: Callable[[], int] = time.time_ns
+        self.turn = threading.Lock()
+        self._changed = changed
+        self._files: dict[int, OpenFile] = {}
+        self._pending: dict[tuple[int, str], OpenFile] = {}
+        self._hidden: dict[str, OpenFile] = {}
+        self._older: dict[int, int] = {}
+        """How many handles each inode has on content that another door has replaced since."""
+        self._kernel: OrderedDict[int, str | None] = OrderedDict()
+        """The content hash that the kernel's page cache has of each inode; None: a mixture."""
+
+    def by_ino(self, ino: int) -> OpenFile | None:
+        """Return the open file of inode *ino*, or None."""
+        return self._files.get(ino)
+
+    def pending(self, folder: int, name: str) -> OpenFile | None:
+        """Return the file made at the place and not committed yet, or None."""
+        return self._pending.get((folder, name)) if self._pending else None
+
+    def pending_in(self, folder: int) -> list[OpenFile]:
+        """Return the files in *folder* that are not committed yet."""
+        if not self._pending:
+            return []
+        with self.turn:
+            return [file for (parent, _), file in self._pending.items() if parent == folder]
+
+    def hidden(self, path: str) -> OpenFile | None:
+        """Return the removed file that libfuse calls *path*, or None."""
+        return self._hidden.get(path) if self._hidden else None
+
+    def create(self, place: Place, attributes: Attributes, flags: int, origin: Origin) -> FileHandle:
+        """Open a new file at *place* that nobody has committed yet."""
+        file = OpenFile(self, place, self.entries.reserve_ino(), attributes, None)
+        with self.turn:
+            self._files[file.ino] = self._pending[place.folder, place.name] = file
+        return self._handle(file, flags, origin)
+
+    def open(self, entry: Entry, flags: int, origin: Origin) -> FileHandle:
+        """Open the committed file *entry*; handles of one content share one OpenFile."""
+        with self.turn:
+            file = self._files.get(entry.ino)
+            if file is None or self._is_older(file, entry):
+                file = self._supersede(file, entry)
+            handle = self._handle_locked(file, flags, origin)
+        if flags & os.O_TRUNC and handle.is_writer:
+            file.truncate(0)
+        return handle
+
+    def reopen(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
+        """Open *file*, which is pending, once more."""
+        handle = self._handle(file, flags, origin)
+        if flags & os.O_TRUNC and handle.is_writer:
+            file.truncate(0)
+        return handle
+
+    def _is_older(self, file: OpenFile, entry: Entry) -> bool:
+        """Tell whether *file* shows another content than *entry*, without having bytes of its own."""
+        return not file.is_dirty and file.entry is not None and file.entry.facts.content != entry.facts.content
+
+    def _supersede(self, file: OpenFile | None, entry: Entry) -> OpenFile:
+        if file is not None:
+            self._older[entry.ino] = self._older.get(entry.ino, 0) + file.handles
+        fresh = OpenFile(self, Place(entry.sid, entry.folder, entry.name), entry.ino, entry.attributes, entry)
+        self._files[entry.ino] = fresh
+        return fresh
+
+    def _handle(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
+        with self.turn:
+            return self._handle_locked(file, flags, origin)
+
+    def _handle_locked(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
+        handle = FileHandle(file, flags, origin)
+        handle.direct_io, handle.keep_cache = self._for_kernel(file)
+        file.handles += 1
+        file.writers += handle.is_writer
+        return handle
+
+    def _for_kernel(self, file: OpenFile) -> tuple[bool, bool]:
+        """Return whether a new handle of *file* goes past the page cache, and whether what is in it stays."""
+        if self._older.get(file.ino):
+            self._remember(file.ino, None)
+            return True, False
+        known = self._kernel.get(file.ino)
+        if file.handles and file.content_hash is None:
+            return False, True
+        self._remember(file.ino, file.content_hash)
+        return False, known is not None and known == file.content_hash
+
+    def _remember(self, ino: int, content_hash: str | None) -> None:
+        self._kernel[ino] = content_hash
+        self._kernel.move_to_end(ino)
+        if len(self._kernel) > _REMEMBERED:
+            self._kernel.popitem(last=False)
+
+    def release(self, file: OpenFile, is_writer: bool, origin: Origin) -> None:
+        """Count a handle out; the last writer commits what waits and puts the draft into history."""
+        with self.turn:
+            file.writers -= is_writer
+            is_last_writer = is_writer and file.writers == 0
+        try:
+            if is_last_writer:
+                self._settle(file, origin)
+        finally:
+            self._let_go(file)
+
+    def _settle(self, file: OpenFile, origin: Origin) -> None:
+        try:
+            file.commit(origin)
+            file.seal(origin)
+        finally:
+            self._changed(file)
+
+    def _let_go(self, file: OpenFile) -> None:
+        with self.turn:
+            file.handles -= 1
+            current = self._files.get(file.ino)
+            if current is not file and not file.is_removed:
+                self._count_older_out(file.ino)
+            if file.handles:
+                return
+            if current is file:
+                del self._files[file.ino]
+            if self._pending.get((file.place.folder, file.place.name)) is file:
+                del self._pending[file.place.folder, file.place.name]
+        file.discard()
+
+    def _count_older_out(self, ino: int) -> None:
+        left = self._older.get(ino, 0) - 1
+        if left > 0:
+            self._older[ino] = left
+        else:
+            self._older.pop(ino, None)
+
+    def committed(self, file: OpenFile) -> None:
+        """Hear that *file* is committed: it is pending no longer, and the kernel has what it holds."""
+        with self.turn:
+            for key in [key for key, other in self._pending.items() if other is file]:
+                del self._pending[key]
+            if file.handles:
+                self._remember(file.ino, file.content_hash)
+        self._changed(file)
+
+    def renumber(self, file: OpenFile, ino: int) -> None:
+        """Hear that *file* became a version of an existing artifact, whose inode it now is."""
+        with self.turn:
+            if self._files.get(file.ino) is file:
+                del self._files[file.ino]
+            file.ino = ino
+            self._files[ino] = file
+
+    def remove(self, file: OpenFile, hidden: str | None) -> None:
+        """Take *file* out of sight; libfuse calls it *hidden* until its last close."""
+        with self.turn:
+            file.is_removed = True
+            if self._files.get(file.ino) is file:
+                del self._files[file.ino]
+            self._pending.pop((file.place.folder, file.place.name), None)
+            if hidden is not None:
+                self._hidden[hidden] = file
+
+    def bring_back(self, file: OpenFile, hidden: str) -> None:
+        """Undo `remove`: the rename that was to replace *file* failed."""
+        with self.turn:
+            file.is_removed = False
+            self._files.setdefault(file.ino, file)
+            self._hidden.pop(hidden, None)
+
+    def forget_hidden(self, path: str) -> bool:
+        """Forget the removed file that libfuse called *path*; tell whether there was one."""
+        with self.turn:
+            return self._hidden.pop(path, None) is not None
+
+    def commit(self, ino: int, origin: Origin) -> None:
+        """Commit what the open file of inode *ino* has not committed; raise what that raises."""
+        file = self._files.get(ino)
+        if file is not None:
+            file.commit(origin)
+
+    def has_dirty(self, sid: int) -> bool:
+        """Tell whether files of session *sid* have bytes that are not committed."""
+        with self.turn:
+            return any(file.place.sid == sid and file.is_dirty for file in self._files.values())
+
+    def commit_all(self) -> None:
+        """Commit and seal every open file: the mount ends. What fails goes to lost+found and into the log."""
+        with self.turn:
+            files = list(self._files.values())
+        for file in files:
+            try:
+                file.commit(self.store.origin)
+                file.seal(self.store.origin)
+            except (SpellError, OSError) as error:
+                log.error("%r could not be committed at the end: %s", file.place.name, error)  # noqa: TRY400
+        self.workers.shutdown()
+
+    def new_spool_file(self, file: OpenFile) -> SpoolFile:
+        """Return an empty spool file for *file*."""
+        session = self.store.sessions.load_sid(file.place.sid)
+        return self.store.intake.spool_file(session.id if session else "", self._path(file))
+
+    def _path(self, file: OpenFile) -> str:
+        session = self.store.sessions.load_sid(file.place.sid)
+        if session is None:
+            return file.place.name
+        return self.store.entries.path_at(session, file.place)
+
+    def begin_ingest(self) -> Ingest:
+        """Return an ingest to feed."""
+        return self.store.intake.begin()
+
+    def stage(self, content: bytes) -> Staged:
+        """Return *content* staged."""
+        return self.store.intake.stage(content)
+
+    def open_content(self, cid: int) -> Reader:
+        """Return a reader of the content *cid*."""
+        return self.store.open_content(cid)
+
+    def sync(self) -> None:
+        """Return when every earlier commit survives power loss."""
+        self.store.sync()
+
+    def lose(self, file: OpenFile, source: str | bytes, why: str) -> None:
+        """Keep bytes of *file* that could not be committed in lost+found."""
+        session = self.store.sessions.load_sid(file.place.sid)
+        try:
+            item = self.store.intake.lose(source, session.id if session else "", self._path(file), why)
+            log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
+        except (SpellError, OSError):
+            log.exception("%r could not be committed (%s), nor kept", file.place.name, why)

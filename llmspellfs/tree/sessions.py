@@ -1,0 +1,137 @@
+"""Sessions as directories: `sessions/` itself, and the top of each session."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from llmspellfs.errors import NotEmpty, NotFound, SessionBusy
+from llmspellfs.model.names import CONTROL
+from llmspellfs.model.session import Session
+from llmspellfs.service.namespace import Ownership
+from llmspellfs.tree import xattrs
+from llmspellfs.tree.api import Attr, Caller
+from llmspellfs.tree.attributes import folder_attr
+from llmspellfs.tree.cache import SessionCache
+from llmspellfs.tree.changes import set_status, update_session
+from llmspellfs.tree.control import ControlFolder
+from llmspellfs.tree.entries import EntryFolder
+from llmspellfs.tree.node import Context, Folder, Node, misplaced, origin_of
+
+
+class SessionsFolder(Folder):
+    """`sessions/`: one directory per session; mkdir creates one, rename renames it, rmdir deletes it."""
+
+    def attr(self) -> Attr:
+        """Return what stat shows."""
+        return self.ctx.fixed(0o040755, "/sessions")
+
+    def child(self, name: str) -> Node:
+        """Return the session's directory; raise NotFound."""
+        cache = self.ctx.cache.by_dirname(name)
+        if cache is None:
+            raise NotFound("session", name)
+        return SessionTop(self.ctx, cache)
+
+    def children(self) -> Iterable[tuple[str, Attr]]:
+        """Return every session, from one query."""
+        listed = self.ctx.store.entries.list_tops()
+        return [(dirname, folder_attr(ino, attributes)) for dirname, ino, attributes in listed]
+
+    def make_folder(self, name: str, mode: int, caller: Caller) -> None:
+        """Create a session."""
+        own = Ownership(mode, caller.uid, caller.gid)
+        self.ctx.store.sessions.create(dirname=name, created_by=f"uid:{caller.uid}", own=own, by=origin_of(caller))
+
+    def remove_folder(self, name: str, caller: Caller) -> None:
+        """Delete a session: an active one when it is empty, a frozen one whole."""
+        top = self.child(name)
+        assert isinstance(top, SessionTop)
+        session = self.ctx.session(top.sid)
+        if session.is_active and (self.ctx.opened.pending_in(top.ino) or self.ctx.store.entries.has_children(top.ino)):
+            raise NotEmpty(name)
+        if self.ctx.opened.has_dirty(session.sid):
+            raise SessionBusy(name)
+        self.ctx.store.sessions.delete(session.id, by=origin_of(caller))
+        self.ctx.cache.drop(session.sid)
+
+    def rename(self, old: str, new: str, caller: Caller) -> None:
+        """Rename the session *old*; raise AlreadyExists where *new* is one."""
+        top = self.child(old)
+        assert isinstance(top, SessionTop)
+        self.ctx.store.sessions.rename(top.cache.session.id, new, by=origin_of(caller))
+        self.ctx.cache.drop(top.sid)
+
+    def refusal(self, name: str) -> Exception:
+        """Say that only sessions stand here."""
+        return misplaced(name)
+
+
+class SessionTop(EntryFolder):
+    """A session's directory."""
+
+    def __init__(self, ctx: Context, cache: SessionCache) -> None:
+        """Be the top of the session that *cache* remembers."""
+        super().__init__(ctx, cache, cache.session.ino, None, cache.session.dirname)
+
+    def child(self, name: str) -> Node:
+        """Return the child *name*; the control directory is there by name and never listed."""
+        if name == CONTROL:
+            return ControlFolder(self.ctx, self.sid)
+        return super().child(name)
+
+    def child_attr(self, name: str) -> Attr:
+        """Return what stat shows of the child *name*."""
+        if name == CONTROL:
+            return self.child(name).attr()
+        return super().child_attr(name)
+
+    def getxattr(self, name: str) -> bytes:
+        """Return an extended attribute; see `xattrs`."""
+        return xattrs.get_of_session(self.ctx.session(self.sid), name)
+
+    def listxattr(self) -> list[str]:
+        """Return the names that are set."""
+        return xattrs.list_of_session(self.ctx.session(self.sid))
+
+    def setxattr(self, name: str, value: bytes, flags: int, caller: Caller) -> None:
+        """Set a field, the status, or a metadata key."""
+        session = self.ctx.session(self.sid)
+        field = xattrs.field_of(name)
+        if field is None:
+            key = xattrs.key_of(name)
+            xattrs.check_flags(key in session.metadata, flags)
+            self._update(session, caller, metadata=session.metadata | {key: xattrs.decode(value)})
+            return
+        xattrs.check_flags(xattrs.PREFIX + field in self.listxattr(), flags)
+        self._set_field(session, field, value, caller)
+
+    def _set_field(self, session: Session, field: str, value: bytes, caller: Caller) -> None:
+        if field == "tags":
+            self._update(session, caller, tags=xattrs.decode_tags(value))
+        elif field == "status":
+            set_status(self.ctx, session, xattrs.decode_text(value, "status"), caller)
+        elif field in {"name", "description"}:
+            self._update(session, caller, **{field: xattrs.decode_text(value, field)})
+        elif field == "parent":
+            self._update(session, caller, parent=xattrs.decode_text(value, "parent").strip() or None)
+        else:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def removexattr(self, name: str, caller: Caller) -> None:
+        """Remove a metadata key, or set a field to nothing."""
+        session = self.ctx.session(self.sid)
+        if name not in self.listxattr() and xattrs.ALIASES.get(name) not in self.listxattr():
+            raise xattrs.missing()
+        field = xattrs.field_of(name)
+        if field is None:
+            key = xattrs.key_of(name)
+            self._update(session, caller, metadata={k: v for k, v in session.metadata.items() if k != key})
+            return
+        empty: dict[str, Any] = {"tags": (), "description": "", "parent": None}
+        self._update(session, caller, **{field: empty[field]})
+
+    def _update(self, session: Session, caller: Caller, **fields: Any) -> None:
+        update_session(self.ctx, session, caller, **fields)
