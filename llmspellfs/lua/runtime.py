@@ -1,0 +1,174 @@
+"""One script and its Lua runtime: what it is given, how it is started, and how it ends.
+
+Lua 5.4 with strings as bytes. No Python object is within a script's reach: the runtime has no eval, no
+builtins and no attribute access, `python` is removed, and the host's functions stand behind Lua functions
+whose upvalues `debug` does not show. A `Script` belongs to one thread. It starts no process and keeps no
+time; limits on a script's time and memory are not its matter.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.resources import files
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
+
+from lupa import lua54
+
+from llmspellfs.errors import ScriptFailed
+from llmspellfs.lua.artifacts import ArtifactFunctions
+from llmspellfs.lua.context import Context
+from llmspellfs.lua.errors import Leave, answering
+from llmspellfs.lua.jsontext import JsonFunctions
+from llmspellfs.lua.output import Output
+from llmspellfs.lua.sessions import SessionFunctions
+from llmspellfs.lua.tools import ToolFunctions
+from llmspellfs.lua.values import Marks, Raw, Values, encode
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from llmspellfs.service.store import Store
+
+_CHUNK = b"=[llmspellfs]"
+_FILES = ("tables", "strings", "guard", "prelude")
+
+
+class _Functions(Protocol):
+    ABSENT: frozenset[str]
+
+    def table(self) -> dict[str, Callable[..., object]]: ...
+
+
+class Script:
+    """A Lua runtime with the API on one store; globals that a run leaves behind are there in the next."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        session: str | None = None,
+        args: Sequence[str] = (),
+        stdout: IO[Any] | None = None,
+    ) -> None:
+        """Give scripts the *store*, *session* as the current one, *args* as their arguments.
+
+        What they print goes to *stdout*, a stream of bytes or text; None is this process's standard output.
+        Raises NotFound or InvalidValue where *session* names none or several.
+        """
+        current = None if session is None else store.sessions.get(session).id
+        self._args = [_os_bytes(arg) for arg in args]
+        self._output = Output(stdout)
+        self._ended: BaseException | None = None
+        self._lua = _new_runtime()
+        self._host = self._lua.table()
+        for name in _FILES:
+            self._load(name, self._host)
+        self._values = Values(self._lua, Marks(*(self._host[name.encode()] for name in Marks._fields)))
+        self._install(self._values, Context(store, self._values, current))
+
+    def run_file(self, path: str | os.PathLike[str]) -> int:
+        """Run the script in the file *path* and return its exit status; raise as `run_code`, or OSError."""
+        with open(path, "rb") as file:
+            code = file.read()
+        name = _os_bytes(path)
+        return self._run(_without_first_line(code), b"@" + name, name)
+
+    def run_code(self, code: str | bytes, name: str = "=(-e)") -> int:
+        """Run *code* and return its exit status: 0, or what it gave to os.exit.
+
+        *name* is how Lua names the code in messages: after "=" as it stands, after "@" as a file. Raises
+        ScriptFailed with the message of an error that the script did not catch; its `traceback` is Lua's.
+        """
+        raw = encode(code) if isinstance(code, str) else code
+        chunk = encode(name)
+        return self._run(_without_first_line(raw), chunk, chunk.lstrip(b"@="))
+
+    def _run(self, code: bytes, chunk: bytes, shown: bytes) -> int:
+        self._ended = None
+        self._lua.globals()[b"arg"] = self._lua.table_from({0: shown, **dict(enumerate(self._args, 1))})
+        try:
+            answer = self._host[b"run"](code, chunk, *self._args)
+        except lua54.LuaError as error:
+            _fail(str(error).encode(), b"")
+        finally:
+            self._output.flush()
+        return self._status(answer)
+
+    def _status(self, answer: Raw) -> int:
+        # A signal may have raised between a function's answer and Lua: then Lua hands the exception back.
+        ended = self._ended or next((one for one in _several(answer) if isinstance(one, BaseException)), None)
+        if isinstance(ended, Leave):
+            return ended.code & 0xFF
+        if ended is not None:
+            raise ended
+        if answer is not True:
+            _fail(answer[1], answer[2])
+        return 0
+
+    def _install(self, values: Values, context: Context) -> None:
+        scope, json = self._lua.globals(), JsonFunctions(values)
+        for name, functions in (
+            (b"Session", SessionFunctions(context)), (b"Artifact", ArtifactFunctions(context)),
+            (b"JSON", json), (b"Tool", ToolFunctions(values, json)),
+        ):  # fmt: skip
+            scope[name] = self._module(functions)
+        scope[b"JSON"][b"null"] = self._host[b"null"]
+        scope[b"json"] = scope[b"JSON"]
+        own = (self._output.write, self._output.flush, _leave)
+        self._load("output", self._host, *(self._answering(function) for function in own))
+
+    def _module(self, functions: _Functions) -> Raw:
+        answers = {
+            name.encode(): self._answering(function, absent=name in functions.ABSENT)
+            for name, function in functions.table().items()
+        }
+        return self._host[b"module"](self._lua.table_from(answers))
+
+    def _answering(self, function: Callable[..., object], *, absent: bool = False) -> object:
+        return answering(function, absent=absent, leave=partial(setattr, self, "_ended"))
+
+    def _load(self, name: str, *arguments: object) -> None:
+        code = files("llmspellfs.lua").joinpath(f"{name}.lua").read_bytes()
+        self._lua.execute(code, *arguments, name=_CHUNK)
+
+
+def _new_runtime() -> Raw:
+    lua = lua54.LuaRuntime(
+        encoding=None,
+        register_eval=False,
+        register_builtins=False,
+        unpack_returned_tuples=True,
+        attribute_handlers=(_deny, _deny),
+    )
+    lua.execute(b"python, package.loaded.python = nil, nil")
+    return lua
+
+
+def _several(answer: Raw) -> tuple[Raw, ...]:
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _deny(*_: object) -> NoReturn:
+    raise AttributeError("not within a script's reach")
+
+
+def _leave(code: int = 0) -> NoReturn:
+    raise Leave(code)
+
+
+def _fail(message: bytes, traceback: bytes) -> NoReturn:
+    error = ScriptFailed(message.decode("utf-8", "backslashreplace"))
+    text = traceback.decode("utf-8", "backslashreplace")
+    error.traceback = text
+    raise error
+
+
+def _os_bytes(text: str | os.PathLike[str]) -> bytes:
+    return encode(str(text))
+
+
+def _without_first_line(code: bytes) -> bytes:
+    # A "#!" line and a byte order mark are for the system; the line's end stays, so that lines count.
+    code = code.removeprefix(b"\xef\xbb\xbf")
+    return code[code.find(b"\n") :] if code.startswith(b"#") and b"\n" in code else code
