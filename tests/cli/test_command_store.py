@@ -1,0 +1,189 @@
+"""The commands on the whole store, and what all commands share."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmspellfs import __version__
+from llmspellfs.cli import render
+from llmspellfs.cli.root import COMMANDS, main
+from llmspellfs.cli.views import human_size
+
+ROOT = Path(__file__).parents[2]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_init_makes_a_store_and_may_be_said_again(cli: Any, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert cli.ok("init", str(tmp_path / "new")) == f"store: {tmp_path / 'new'}\n"
+    assert (tmp_path / "new" / "index.db").is_file()
+
+
+def test_the_environment_says_where_the_store_is(cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    monkeypatch.setenv("LLMSPELL_SESSION_PATH", str(tmp_path / "elsewhere"))
+    assert CliRunner().invoke(main, ["init"]).output == f"store: {tmp_path / 'elsewhere'}\n"
+
+
+def test_shared_options_stand_before_and_after_the_command(cli: Any, tmp_path: Path) -> None:
+    other = str(tmp_path / "other")
+    cli.ok("session", "create", "x", "--store", other)
+    assert cli.ok("session", "list") == ""
+    assert len(cli("--json", "session", "--store", other, "list").stdout.splitlines()) == 1
+
+
+def test_config_prints_toml_that_says_the_same(cli: Any, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("[runtime.sessions]\nmax_sessions = 3\n")
+    printed = cli.ok("config", "--config", str(file))
+    assert tomllib.loads(printed)["runtime"]["sessions"]["max_sessions"] == 3
+    assert printed.startswith(f"# from {file}\n# store: {cli.path}\n")
+    file.write_text(printed)
+    assert cli.json("config", "--config", str(file))[0]["max_sessions"] == 3
+
+
+def test_stats_count_what_is_there(cli: Any, q4: str) -> None:
+    for name in ("a", "b"):
+        cli.ok("artifact", "put", "q4", "-", "--name", name, stdin="same content")
+    found = cli.json("stats")[0]
+    assert (found["artifacts"], found["logical_bytes"], found["unique_bytes"]) == (2, 24, 12)
+    assert found["sessions"]["active"] == 1
+    assert "1 active" in cli.ok("stats")
+
+
+def test_fsck_of_a_whole_store_is_clean(cli: Any, q4: str) -> None:
+    assert cli.ok("fsck").startswith("clean: 1 session, 1 event")
+    assert cli.json("fsck")[0]["ok"] is True
+
+
+def test_fsck_names_the_harmed_artifact_and_exits_1(cli: Any, q4: str) -> None:
+    content = os.urandom(400_000)
+    cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", stdin=content)
+    blob = next(path for path in (cli.path / "blobs").rglob("*") if path.is_file())
+    whole = blob.read_bytes()
+    blob.write_bytes(b"\0" + whole[1:] if whole[0] else b"\1" + whole[1:])
+    result = cli("fsck")
+    assert result.exit_code == 1
+    assert "harmed: q4:big.bin" in result.stdout
+    assert cli("fsck", "--json").exit_code == 1
+    assert "corrupt" in cli.fails("artifact", "get", "q4:big.bin", "copy.bin")
+    assert os.listdir() == []
+    blob.write_bytes(whole)
+
+
+def test_gc_removes_what_a_purge_left(cli: Any, q4: str) -> None:
+    cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", stdin=os.urandom(400_000))
+    cli.ok("session", "purge", "q4")
+    for _ in range(2):
+        assert cli.json("gc", "--grace", "0")[0]["dry_run"] is False
+    assert [path for path in (cli.path / "blobs").rglob("*") if path.is_file()] == []
+    assert cli.ok("gc", "--dry-run") == "0 would be removed, 0 B would be freed\n"
+
+
+def test_verify_says_each_chain(cli: Any, q4: str) -> None:
+    cli.ok("session", "create", "q5")
+    assert cli.ok("verify", "q4") == "q4: 1 event, unbroken\n"
+    assert cli.json("verify", "q4")[0]["head"] == cli.json("session", "show", "q4")[0]["head"]
+    assert len(cli.json("verify")) == 2
+
+
+def test_lost_bytes_are_listed_shown_and_recovered(cli: Any, q4: str) -> None:
+    assert cli.ok("lost", "list") == ""
+    with cli.open() as store:
+        lost = store.engine.rooms.lost
+        assert lost is not None
+        made = lost.add(b"nearly gone", q4, "a.txt", "the session was suspended", 1_700_000_000 * 10**9)
+    item = cli.json("lost", "list")[0]
+    assert (item["id"], item["session"], item["name"], item["size"]) == (made, q4, "a.txt", 11)
+    assert "the session was suspended" in cli.ok("lost", "list")
+    assert cli.json("lost", "show", made) == [item]
+    assert cli.ok("lost", "show", made, "--content") == "nearly gone"
+    assert cli.ok("lost", "recover", made) == "q4:a.txt\n"
+    assert cli.ok("artifact", "cat", "q4:a.txt") == "nearly gone"
+    assert cli.ok("lost", "list") == ""
+
+
+def test_version(cli: Any) -> None:
+    assert cli.ok("--version") == f"llmspellfs {__version__}\n"
+
+
+def test_every_command_has_help(cli: Any) -> None:
+    for name in COMMANDS:
+        assert cli.ok(name, "--help").startswith(f"Usage: llmspellfs {name} ")
+        assert name in cli.ok("--help")
+
+
+def test_starting_imports_neither_rich_nor_lua_nor_fuse() -> None:
+    code = (
+        "import sys; from llmspellfs.cli import main\n"
+        "try: main(['session', 'list', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'rich', 'lupa', 'fuse'} & set(sys.modules)), file=sys.stderr)"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stderr == "[]\n"
+
+
+def test_a_terminal_gets_a_table_and_a_question(
+    cli: Any, q4: str, child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    table = _on_terminal(child, "session", "list")
+    assert "SESSION" in table
+    assert "\x1b[1m" in table
+    assert "Erase session q4 for good? [y/N]" in _on_terminal(child, "session", "purge", "q4", answer=b"n\n")
+    assert cli.json("session", "show", "q4")
+
+
+def _on_terminal(child: Callable[..., subprocess.Popen[bytes]], *words: str, answer: bytes = b"") -> str:
+    ours, theirs = pty.openpty()
+    process = child(*words, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.write(ours, answer)
+    seen = b""
+    try:
+        while block := os.read(ours, 65536):
+            seen += block
+    except OSError:  # the terminal's last user has gone
+        pass
+    os.close(ours)
+    process.wait(30)
+    return seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1048575, "1.0 MiB"),
+        (53687091, "51.2 MiB"),
+    ],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert human_size(size) == text
+
+
+def test_a_bar_shows_itself_only_after_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with render.Bar("quick", 10) as bar:
+        bar.update(10)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(render, "BAR_AFTER_SECONDS", 0)
+    with render.Bar("slow", 10, is_bytes=True) as bar:
+        bar.update(5)
+    assert "slow" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""What the README tells people to type."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmspellfs.cli.root import COMMANDS
+from llmspellfs.config import Config
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Return the README's code blocks in *language*."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def command_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Any) -> None:
+    """`llmspellfs` as a command of the shell, on the store of `cli`."""
+    script = tmp_path / "bin" / "llmspellfs"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m llmspellfs "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("LLMSPELL_SESSION_PATH", str(cli.path))
+
+
+def test_the_shell_commands_run(cli: Any, command_on_path: None) -> None:
+    Path("figures.csv").write_text("a,b\n1,2\n")
+    (block,) = [block for block in blocks("sh") if "llmspellfs session create" in block]
+    process = subprocess.run(["bash", "-euc", block], capture_output=True, text=True, check=True)
+    assert process.stdout.endswith("a,b\n1,2\nq4: completed\n")
+
+
+def test_the_python_code_runs(cli: Any) -> None:
+    (block,) = blocks("python")
+    path = "/var/lib/llmspell/store"
+    assert path in block
+    code = block.replace(path, str(cli.path))
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert r"b'a,b\n1,2\n'" in process.stdout
+
+
+def test_the_lua_code_runs(cli: Any) -> None:
+    (block,) = blocks("lua")
+    printed = cli.ok("run", "-e", block).splitlines()
+    assert printed[0:2] == ["a,b", "1,2"]
+    assert printed[-1] == "figures.csv\t8"
+
+
+def test_the_configuration_shown_is_the_default() -> None:
+    (block,) = blocks("toml")
+    defaults = asdict(Config())
+    defaults.pop("source")
+    assert tomllib.loads(block)["runtime"]["sessions"] == defaults
+
+
+def test_every_command_is_named() -> None:
+    section = README[README.index("## The command") : README.index("### Queries")]
+    for name in COMMANDS:
+        assert f"`{name}" in section
+
+
+def test_the_transcript_has_the_commands_of_the_demo_in_their_order() -> None:
+    (transcript,) = blocks("console")
+    demo = (ROOT / "examples" / "demo.sh").read_text("utf-8").replace('\\"', '"')
+    rest = demo[demo.index('say "') :]
+    commands = re.findall(r"^\$ (.*)$", transcript, re.MULTILINE)
+    assert len(commands) == len(re.findall(r"^ *(?:run|refused) ", rest, re.MULTILINE))
+    for command in commands:
+        assert command in rest
+        rest = rest[rest.index(command) + len(command) :]
