@@ -10,8 +10,22 @@
     b'all is well'
 """
 
-from llmspellfs.service.store import Store, open_store
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmspellfs.service.store import Store, open_store
 
 __version__ = "0.1.0"
 
 __all__ = ["Store", "__version__", "open_store"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the service when it is asked for: a command that needs no store starts without it."""
+    if name not in {"Store", "open_store"}:
+        raise AttributeError(f"module 'llmspellfs' has no attribute {name!r}")
+    from llmspellfs.service import store
+
+    return getattr(store, name)

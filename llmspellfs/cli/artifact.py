@@ -10,7 +10,7 @@ import click
 
 from llmspellfs.cli import params, render
 from llmspellfs.cli.app import App, Group, pass_app
-from llmspellfs.errors import AlreadyExists, InvalidValue, NotFound
+from llmspellfs.errors import AlreadyExists
 
 if TYPE_CHECKING:
     from llmspellfs.model.artifact import Artifact
@@ -72,7 +72,7 @@ def _size(file: str) -> int | None:
 def get(app: App, ref: str, target: str, force: bool) -> None:
     """Copy an artifact into FILE, a folder (the working folder if none is given), or - for stdout."""
     store = app.open()
-    found = _find(store, ref)
+    found = store.artifacts.resolve(ref)
     if target == "-":
         _stream(store, found)
         return
@@ -117,7 +117,7 @@ def cat(app: App, refs: tuple[str, ...]) -> None:
     """Write artifacts' content to stdout, one after the other."""
     store = app.open()
     for ref in refs:
-        _stream(store, _find(store, ref))
+        _stream(store, store.artifacts.resolve(ref))
 
 
 @artifact.command("list")
@@ -143,7 +143,7 @@ def show(app: App, ref: str) -> None:
     from llmspellfs.cli.views import artifact_json
 
     store = app.open()
-    found = _find(store, ref)
+    found = store.artifacts.resolve(ref)
     render.details(artifact_json(found, _dirname(store, found)), as_json=app.json)
 
 
@@ -154,7 +154,7 @@ def rm(app: App, refs: tuple[str, ...]) -> None:
     """Delete artifacts; `restore` brings them back while history keeps them."""
     store = app.open()
     for ref in refs:
-        removed = store.artifacts.delete(*_place(store, ref))
+        removed = store.artifacts.delete(*store.artifacts.place(ref))
         _say(app, store, removed, f"{removed.name}: deleted")
 
 
@@ -166,7 +166,7 @@ def history(app: App, ref: str) -> None:
     from llmspellfs.cli.views import versions_of
 
     store = app.open()
-    session, name = _place(store, ref)
+    session, name = store.artifacts.place(ref)
     versions = store.artifacts.history(session, name)
     render.listing(versions_of(store.sessions.get(session).dirname), versions, as_json=app.json)
 
@@ -178,7 +178,7 @@ def history(app: App, ref: str) -> None:
 def restore(app: App, ref: str, name: str | None) -> None:
     """Bring a deleted artifact back, or an older version (by its id) under a --name that is free."""
     store = app.open()
-    restored = store.artifacts.restore(*_place(store, ref), name=name)
+    restored = store.artifacts.restore(*store.artifacts.place(ref), name=name)
     _say(app, store, restored, f"{restored.name}: restored")
 
 
@@ -194,7 +194,7 @@ def purge(app: App, refs: tuple[str, ...], yes: bool) -> None:
     for ref in refs:
         if not yes:
             render.confirm(f"Erase artifact {ref} for good?")
-        report = store.artifacts.purge(*_place(store, ref))
+        report = store.artifacts.purge(*store.artifacts.place(ref))
         render.outcome(purge_line(ref, report), purge_json(ref, report), as_json=app.json)
 
 
@@ -206,27 +206,3 @@ def _say(app: App, store: Store, what: Artifact, line: str) -> None:
 
 def _dirname(store: Store, what: Artifact) -> str:
     return store.sessions.get(what.session_id).dirname
-
-
-def _find(store: Store, ref: str) -> Artifact:
-    return store.artifacts.get(*_place(store, ref))
-
-
-def _place(store: Store, ref: str) -> tuple[str, str]:
-    """Return the session and the name or id in it that *ref* means, of artifacts there or once there.
-
-    A session's directory name may hold colons too: the shortest that is a session counts.
-    """
-    from llmspellfs.model.artifact import ArtifactId
-
-    if ArtifactId.is_id(ref):
-        return ArtifactId.parse(ref).session_id, ref
-    parts = ref.split(":")
-    if len(parts) < 2 or not parts[0] or not parts[-1]:
-        raise InvalidValue("artifact", f"expected SESSION:NAME or an artifact's id, not {ref!r}")
-    for count in range(1, len(parts)):
-        try:
-            return store.sessions.get(":".join(parts[:count])).id, ":".join(parts[count:])
-        except NotFound:
-            continue
-    raise NotFound("session", parts[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound
@@ -133,14 +134,26 @@ class Artifacts:
         with self._engine.index.snapshot() as db:
             return _find(db, find_session(db, session), ref)
 
-    def resolve(self, text: str) -> Artifact:
-        """Return the artifact that *text* names: `SESSION:NAME`, or an artifact id. Raises NotFound, InvalidValue."""
+    def place(self, text: str) -> tuple[str, str]:
+        """Return the session's id and the ref in it that *text* means: `SESSION:NAME`, or an artifact id.
+
+        A directory name may hold colons too: the shortest beginning that is a session counts. Whether the artifact
+        is there is not asked. Raises NotFound for the session, InvalidValue.
+        """
         if ArtifactId.is_id(text):
-            return self.get(ArtifactId.parse(text).session_id, text)
-        session, colon, name = text.partition(":")
-        if not colon or not session or not name:
+            return ArtifactId.parse(text).session_id, text
+        parts = text.split(":")
+        if len(parts) == 1 or not parts[0] or not parts[-1]:
             raise InvalidValue("artifact", f"expected SESSION:NAME or an artifact id, not {text!r}")
-        return self.get(session, name)
+        with self._engine.index.read() as db:
+            for count in range(1, len(parts)):
+                with suppress(NotFound):
+                    return find_session(db, ":".join(parts[:count])).id, ":".join(parts[count:])
+        raise NotFound("session", parts[0])
+
+    def resolve(self, text: str) -> Artifact:
+        """Return the artifact that *text* names, as `place` reads it. Raises NotFound, InvalidValue."""
+        return self.get(*self.place(text))
 
     def read(self, artifact: Artifact, offset: int = 0, size: int | None = None) -> bytes:
         """Return *artifact*'s bytes from *offset* on, at most *size* of them; raise Corrupt, never return others."""

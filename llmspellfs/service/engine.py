@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from llmspellfs.config import Config
@@ -62,27 +61,19 @@ class Engine:
         self._ino_turn = threading.Lock()
         self._next_ino = self._last_ino = 0
 
-    @contextmanager
-    def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Iterator[Transaction]:
+    def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Work:
         """Run one write transaction as *by*; its events and numbers are written before it commits.
 
         At most *inos* new inodes can be made in it. No user code and no slow work belongs inside. Raises StoreBusy
         and NoSpace.
         """
-        stock = self._stock(inos)
-        with self.index.write(durable=durable) as db:
-            journal = Journal(db, self.now(), by or self.origin)
-            yield Transaction(db, journal, journal.now_ns, stock)
-            journal.finish()
-            if durable and not journal.touched:
-                db.execute("UPDATE store SET value = ? WHERE key = 'synced_ns'", (journal.now_ns,))
-        self.changes.note_own(journal)
+        return Work(self, by or self.origin, durable, inos)
 
     def reserve_ino(self) -> int:
         """Return an inode number that nobody else gets, for a file that is not committed yet."""
-        return next(self._stock(1))
+        return next(self.stock(1))
 
-    def _stock(self, count: int) -> Iterator[int]:
+    def stock(self, count: int) -> Iterator[int]:
         """Return an iterator over inode numbers, at least *count*; a transaction of its own is needed now and then."""
         with self._ino_turn:
             if self._last_ino - self._next_ino < count:
@@ -100,3 +91,36 @@ class Engine:
                 self._next_ino += 1
                 ino = self._next_ino - 1
             yield ino
+
+
+class Work:
+    """One write transaction of the service, as a context; a class, since every change enters one."""
+
+    __slots__ = ("_begun", "_by", "_durable", "_engine", "_inos")
+
+    def __init__(self, engine: Engine, by: Origin, durable: bool, inos: int) -> None:
+        """Write to *engine*'s store as *by*."""
+        self._engine, self._by, self._durable, self._inos = engine, by, durable, inos
+
+    def __enter__(self) -> Transaction:
+        """Begin."""
+        engine = self._engine
+        stock = engine.stock(self._inos)
+        db = engine.index.begin(durable=self._durable)
+        journal = Journal(db, engine.now(), self._by)
+        self._begun = Transaction(db, journal, journal.now_ns, stock)
+        return self._begun
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Write the numbers and commit, or roll back where there is an *error*."""
+        index, journal = self._engine.index, self._begun.journal
+        index.end(durable=self._durable, commit=error is None, last=lambda: self._finish(journal))
+        if error is None:
+            self._engine.changes.note_own(journal)
+        elif (mapped := index.mapped(error)) is not error:
+            raise mapped from None
+
+    def _finish(self, journal: Journal) -> None:
+        journal.finish()
+        if self._durable and not journal.touched:
+            journal.db.execute("UPDATE store SET value = ? WHERE key = 'synced_ns'", (journal.now_ns,))

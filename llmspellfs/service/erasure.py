@@ -25,7 +25,7 @@ def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeR
     with engine.write(by, durable=True) as tx:
         if session.deleted_ns is None:
             seal_all(tx, session)
-        stone = SessionRow("", session.id, "", Status.COMPLETED, (), {}, None, None, None, tx.now_ns)
+        stone = SessionRow("", session.id, "", Status.COMPLETED, (), {}, None, None, None)
         seq = tx.journal.append(session.sid, "session.purged", stone.state, id=session.id)
         cids = erasing.erase_entries(tx.db, session.sid)
         erasing.erase_session_rows(tx.db, session.sid, tx.now_ns, seq)

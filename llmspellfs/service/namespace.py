@@ -6,7 +6,7 @@ scripts and people, are `service.artifacts`, over the same rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, NotFound
@@ -186,14 +186,22 @@ class Entries:
                 raise NotFound("artifact", sequence)
             return versions.describe(tx, session, versions.sealed(tx, session, entry), given)
 
-    def seal(self, sid: int, eid: int, *, by: Origin | None = None) -> Entry | None:
-        """Put the draft *eid* into history, since its handle has ended; None where somebody did so before."""
-        with self._engine.write(by) as tx:
-            session = sessions.load_any(tx.db, sid)
-            entry = entries.load(tx.db, eid)
-            if session is None or entry is None or entry.seq_from is not None:
-                return None
-            return versions.seal(tx, session, entry)
+    def seal(self, drafts: Sequence[tuple[Entry, Origin]]) -> list[Entry]:
+        """Put *drafts*, each by its origin, into history in one transaction, since their handles have ended.
+
+        Those that somebody has sealed or changed before are left as they are. Returns the rows now in history.
+        """
+        rows = []
+        with self._engine.write() as tx:
+            owners: dict[int, Session | None] = {}
+            for draft, origin in drafts:
+                if draft.sid not in owners:
+                    owners[draft.sid] = sessions.load_any(tx.db, draft.sid)
+                session = owners[draft.sid]
+                if session is not None and entries.is_draft(tx.db, draft.eid):
+                    tx.journal.origin = origin
+                    rows.append(versions.seal(tx, session, draft))
+        return rows
 
     def _top(self, sid: int) -> int:
         with self._engine.index.read() as db:

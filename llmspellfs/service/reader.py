@@ -16,7 +16,7 @@ class Reader:
 
     def __init__(self, engine: Engine, cid: int) -> None:
         """Open the content with the index's number *cid*; raise Corrupt where the index lacks it."""
-        with engine.index.snapshot() as db:
+        with engine.index.read() as db:
             size, refs = contents.load_refs(db, cid)
         self.size = size
         """Bytes in all."""

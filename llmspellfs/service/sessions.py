@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +40,9 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
 _MIN_PREFIX = 4
+_ID_LENGTH = 36
+_CLOSING_SECONDS, _CLOSING_TRIES = 0.05, 10
+"""How long the trail's readers wait for drafts, which mean a file that is open, or closed this very moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,13 @@ KEEP = Keep()
 def find_session(db: Connection, ref: str, *, deleted: bool = False) -> Session:
     """Return the session that *ref* names: a directory name, an id, or a prefix of one id (4 characters or more).
 
-    With *deleted* those that are deleted count too, after the live ones. Raises NotFound, and InvalidValue where a
-    prefix fits several.
+    A whole id comes first: no session can be called after another's to stand in for it. With *deleted* those that
+    are deleted count too, after the live ones. Raises NotFound, and InvalidValue where a prefix fits several.
     """
     if not isinstance(ref, str) or not ref or not is_text(ref):
         raise NotFound("session", repr(ref))
-    found = sessions.by_dirname(db, ref) or sessions.by_id(db, ref, deleted=deleted)
+    found = sessions.by_id(db, ref, deleted=deleted) if len(ref) == _ID_LENGTH else None
+    found = found or sessions.by_dirname(db, ref)
     if found is None and deleted:
         found = sessions.deleted_by_dirname(db, ref)
     if found is None and len(ref) >= _MIN_PREFIX and set(ref) <= set("0123456789abcdef-"):
@@ -68,6 +73,17 @@ def find_session(db: Connection, ref: str, *, deleted: bool = False) -> Session:
     if found is None:
         raise NotFound("session", ref)
     return found
+
+
+def find_trail(db: Connection, ref: str) -> Session:
+    """Return the session that *ref* names, be it deleted, or purged and named by its id; raises as `find_session`."""
+    try:
+        return find_session(db, ref, deleted=True)
+    except NotFound:
+        purged = sessions.purged_by_id(db, ref) if isinstance(ref, str) and len(ref) == _ID_LENGTH else None
+        if purged is None:
+            raise
+        return purged
 
 
 class Sessions:
@@ -107,7 +123,7 @@ class Sessions:
             directory = _dirname(tx, given_name) if dirname is None else _free_dirname(tx, dirname)
             row = SessionRow(
                 given_name, directory, description, Status.ACTIVE, checked_tags, checked, above,
-                None, None, tx.now_ns,
+                None, None,
             )  # fmt: skip
             return self._insert(tx, session_id, row, created_by, own or Ownership(0o755, os.getuid(), os.getgid()))
 
@@ -217,8 +233,7 @@ class Sessions:
             ended = tx.now_ns if status in {Status.COMPLETED, Status.FAILED} else None
             if status is session.status:
                 ended = session.ended_ns
-            updated = session.updated_ns if status is session.status else tx.now_ns
-            row = replace(SessionRow.of(session), status=status, ended_ns=ended, updated_ns=updated)
+            row = replace(SessionRow.of(session), status=status, ended_ns=ended)
             if action is Action.FAIL:
                 row, reason = replace(row, failure_reason=reason), None
             return _put_row(tx, session, row, EVENT_KINDS[action], status=str(status), reason=reason)
@@ -303,16 +318,18 @@ class Sessions:
     def restore(self, ref: str, *, by: Origin | None = None) -> Session:
         """Bring a deleted session back as it was before the run of deletions that ended in its own.
 
-        A directory name that is taken becomes `~2`. Raises NotFound, and AlreadyExists where it is not deleted.
+        A directory name that is taken becomes `~2`. Raises NotFound, AlreadyExists where it is not deleted, and
+        LimitExceeded (`max_sessions`).
         """
         with self._engine.write(by) as tx:
             session = find_session(tx.db, ref, deleted=True)
             if session.deleted_ns is None:
                 raise AlreadyExists("session", session.dirname)
+            if session.status in {Status.ACTIVE, Status.SUSPENDED}:
+                self._check_limit(tx)
             row = SessionRow.of(session)
             if sessions.dirname_taken(tx.db, row.dirname):
                 row = replace(row, dirname=_dirname(tx, row.name))
-            row = replace(row, updated_ns=tx.now_ns)
             seq = tx.journal.append(session.sid, "session.restored", row.state, name=row.name)
             sessions.insert_row(tx.db, session.sid, row, seq)
             sessions.set_deleted(tx.db, session.sid, None)
@@ -331,9 +348,18 @@ class Sessions:
     def events(
         self, ref: str, *, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
     ) -> builtins.list[Event]:
-        """Return the session's events with a seq above *after*, of *kinds* where given; deleted sessions' too."""
+        """Return the session's events with a seq above *after*, of *kinds* where given; deleted sessions' too.
+
+        The event of a file that was closed this very moment is waited for, up to 50 ms.
+        """
         with self._engine.index.read() as db:
-            session = find_session(db, ref, deleted=True)
+            sid = find_trail(db, ref).sid
+            for _ in range(_CLOSING_TRIES):
+                if not entries.has_drafts(db, sid):
+                    break
+                time.sleep(_CLOSING_SECONDS / _CLOSING_TRIES)
+        with self._engine.index.read() as db:
+            session = find_trail(db, ref)
             return journal.events(db, session.sid, after=after, limit=limit, kinds=tuple(kinds))
 
     def children(self, ref: str) -> builtins.list[Session]:
@@ -378,7 +404,7 @@ def _update(tx: Transaction, session: Session, row: SessionRow) -> Session:
         if getattr(row, name) != getattr(old, name)
     ]
     told = {"name": row.name, "fields": changed}
-    return _put_row(tx, session, replace(row, updated_ns=tx.now_ns), "session.updated", **told)
+    return _put_row(tx, session, row, "session.updated", **told)
 
 
 def _put_row(tx: Transaction, session: Session, row: SessionRow, kind: str, **told: object) -> Session:
@@ -393,6 +419,7 @@ def _fresh(tx: Transaction, sid: int) -> Session:
     tally = tx.journal.touch(sid)
     return replace(
         tx.session(sid),
+        updated_ns=tally.last_ns,
         seq=tally.seq, head=tally.head, artifact_count=tally.artifact_count, total_artifact_size=tally.total_size,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from llmspellfs.service import checking, erasure
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.checking import ChainReport, FsckReport, Progress
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.sessions import find_session
+from llmspellfs.service.sessions import find_trail
 from llmspellfs.storage import contents, erasing, figures
 from llmspellfs.storage.blobs import FileBlobs
 from llmspellfs.storage.lost import LostFound, LostItem
@@ -139,7 +139,7 @@ class Upkeep:
     def verify(self, session: str | None = None) -> list[ChainReport]:
         """Check the audit chain of *session*, or of all, and name the first event that does not fit."""
         with self._engine.index.snapshot() as db:
-            sid = None if session is None else find_session(db, session, deleted=True).sid
+            sid = None if session is None else find_trail(db, session).sid
             return checking.verify(db, sid)
 
     def lost(self) -> list[LostItem]:

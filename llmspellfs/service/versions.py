@@ -37,6 +37,8 @@ class Given:
 
     def over(self, old: NewEntry) -> NewEntry:
         """Return *old* with what is given here in its place."""
+        if self == _NOTHING:
+            return old
         return replace(
             old,
             artifact_type=old.artifact_type if self.artifact_type is None else self.artifact_type,
@@ -55,6 +57,9 @@ class Given:
             earlier.tags if self.tags is None else self.tags,
             earlier.custom if self.custom is None else self.custom,
         )
+
+
+_NOTHING = Given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +177,40 @@ def _store_first(
     tally.total_size += placed.size
     entries.insert_inode(tx.db, *inode)
     entries.touch_inode(tx.db, place.folder, tx.now_ns)
-    return insert_file(tx, session, given.over(fresh), writer)
+    return insert_file(tx, session, given.over(fresh), writer, (inode[1], placed.stored_size))
 
 
-def insert_file(tx: Transaction, session: Session, new: NewEntry, writer: Writer | None = None) -> Entry:
-    """Insert the file row *new* with its `artifact.stored` event, or as *writer*'s draft without, and return it."""
+def insert_file(
+    tx: Transaction,
+    session: Session,
+    new: NewEntry,
+    writer: Writer | None = None,
+    known: tuple[Attributes, int] | None = None,
+) -> Entry:
+    """Insert the file row *new* with its `artifact.stored` event, or as *writer*'s draft without, and return it.
+
+    *known* are the inode's attributes and the stored size, where the caller has them: that spares reading the row.
+    """
     seq = None
     if writer is None:
         seq = tx.journal.append(
             session.sid, "artifact.stored", new.state, name=path_of(tx.db, session.ino, new.folder, new.name),
             sequence=new.sequence, version=new.version, hash=new.content_hash, size=new.size,
         )  # fmt: skip
-    return inserted(tx, new, seq, writer)
+    return inserted(tx, new, seq, writer, known)
 
 
-def inserted(tx: Transaction, new: NewEntry, seq: int | None, writer: Writer | None = None) -> Entry:
-    """Insert the row *new*, valid from *seq*, and return it as an Entry."""
+def inserted(
+    tx: Transaction,
+    new: NewEntry,
+    seq: int | None,
+    writer: Writer | None = None,
+    known: tuple[Attributes, int] | None = None,
+) -> Entry:
+    """Insert the row *new*, valid from *seq*, and return it as an Entry; *known* as in `insert_file`."""
     eid = entries.insert(tx.db, new, seq, writer.owner if writer else None)
+    if known is not None:
+        return new.as_entry(eid, seq, *known)
     entry = entries.load(tx.db, eid)
     assert entry is not None
     return entry

@@ -83,6 +83,15 @@ class NewEntry:
             }  # fmt: skip
         return state
 
+    def as_entry(self, eid: int, seq_from: int | None, attributes: Attributes, stored_size: int) -> Entry:
+        """Return the live row *eid* that this, a file, has become."""
+        facts = FileFacts(
+            self.sequence or 0, self.version or 0, self.content or 0, self.content_hash or "", self.size or 0,
+            stored_size, self.artifact_type or "", self.mime_type or "", self.description or "", self.tags,
+            self.custom or {}, self.created_ns or 0, self.updated_ns or 0,
+        )  # fmt: skip
+        return Entry(eid, self.sid, self.folder, self.name, self.ino, self.kind, seq_from, None, attributes, facts)
+
     @staticmethod
     def of(entry: Entry) -> NewEntry:
         """Return what a row like *entry*'s holds."""
@@ -150,6 +159,16 @@ def drafts(db: Connection, sid: int | None = None) -> list[Entry]:
     if sid is None:
         return [_entry(row) for row in db.execute(_DRAFTS)]
     return [_entry(row) for row in db.execute(f"{_DRAFTS} AND e.sid = ?", (sid,))]
+
+
+def is_draft(db: Connection, eid: int) -> bool:
+    """Tell whether the row *eid* is still a draft; nobody but its own handle changes one, other than by sealing."""
+    return db.execute("SELECT 1 FROM entry WHERE eid = ? AND seq_from IS NULL", (eid,)).fetchone() is not None
+
+
+def has_drafts(db: Connection, sid: int) -> bool:
+    """Tell whether session *sid* has drafts."""
+    return db.execute("SELECT 1 FROM entry WHERE sid = ? AND seq_from IS NULL LIMIT 1", (sid,)).fetchone() is not None
 
 
 def draft_owners(db: Connection) -> dict[int, str]:

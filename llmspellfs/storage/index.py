@@ -14,19 +14,28 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
 from llmspellfs.storage.schema import migrate
 
 Connection = sqlite3.Connection
+AnyLock: TypeAlias = "threading.Lock | threading.RLock"
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for its turn before StoreBusy."""
 _POOL = 8
-_CHECKPOINT_PAGES = 4000
+_READ_PATIENCE = 5.0
+"""Seconds for which SQLite itself waits when a reader meets a lock, as it may while a WAL is recovered."""
+_WRITE_PATIENCE = 0.02
+"""Seconds for which SQLite itself waits for a write lock; its pauses grow long, those between tries here do not."""
+_PAUSE = 0.001
+_CHECKPOINT_PAGES = 16000
+"""Pages of WAL at which a commit folds it itself, should the thread that does so have fallen behind: 64 MiB."""
+_FOLD_COMMITS = 256
 
 
 class Index:
@@ -41,22 +50,33 @@ class Index:
     def _open_all(self) -> None:
         self._pid = os.getpid()
         self._turn = threading.Lock()
+        self._folding = threading.Lock()
+        self._commits = 0
         self._idle: list[Connection] = []
         self._slots = threading.BoundedSemaphore(_POOL)
-        self._writer = self._connect()
-        with self.mapped_errors():
+        self._writer = self._connect(min(_READ_PATIENCE, self.busy_seconds))
+        try:
             if self.path is not None:
                 self._writer.execute("PRAGMA journal_mode = WAL")
             migrate(self._writer, self.path)
+            self._writer.execute(f"PRAGMA busy_timeout = {_WRITE_PATIENCE * 1000:.0f}")
+        except sqlite3.Error as error:
+            self._writer.close()
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                raise StoreUnusable(self.path, f"not an index: {error}") from None
+            raise self.mapped(error) from None
+        except StoreUnusable:
+            self._writer.close()
+            raise
         self._memory_turn = threading.RLock()
-        self._watcher = self._connect() if self.path is not None else self._writer
+        self._watcher = self._connect(_READ_PATIENCE) if self.path is not None else self._writer
         self._watcher_turn = threading.Lock()
 
-    def _connect(self) -> Connection:
+    def _connect(self, patience: float) -> Connection:
         try:
             connection = sqlite3.connect(
                 self.path or ":memory:",
-                timeout=self.busy_seconds,
+                timeout=patience,
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=512,
@@ -69,29 +89,38 @@ class Index:
             raise StoreUnusable(self.path, f"not an index: {error}") from None
         return connection
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Reading:
         """Lend a connection for reading; statements between them may see different states (see `snapshot`)."""
+        return Reading(self)
+
+    def lend(self) -> Connection:
+        """Hand out a connection for reading, to be taken back; `read` does both."""
         if self.path is None:
             if not self._memory_turn.acquire(timeout=self.busy_seconds):
                 raise StoreBusy(self.busy_seconds)
-            try:
-                yield self._writer
-            finally:
-                self._memory_turn.release()
-            return
+            return self._writer
         self._check_fork()
         if not self._slots.acquire(timeout=self.busy_seconds):
             raise StoreBusy(self.busy_seconds)
         try:
-            connection = self._idle.pop() if self._idle else self._connect()
-            try:
-                with self.mapped_errors():
-                    yield connection
-            finally:
-                self._idle.append(connection)
-        finally:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect_lent()
+
+    def _connect_lent(self) -> Connection:
+        try:
+            return self._connect(_READ_PATIENCE)
+        except BaseException:
             self._slots.release()
+            raise
+
+    def take_back(self, connection: Connection) -> None:
+        """Take a connection back that was lent."""
+        if self.path is None:
+            self._memory_turn.release()
+            return
+        self._idle.append(connection)
+        self._slots.release()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -106,50 +135,85 @@ class Index:
             finally:
                 connection.execute("ROLLBACK")
 
-    @contextmanager
-    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+    def write(self, *, durable: bool = False) -> Writing:
         """Run a write transaction: committed at the end, rolled back where the block raises.
 
         *durable*: return only when this and all earlier transactions survive power loss; the block writes at
         least one row then, since an empty transaction syncs nothing. Raises StoreBusy and NoSpace.
         """
+        return Writing(self, durable)
+
+    def begin(self, *, durable: bool) -> Connection:
+        """Take the writer's turn and begin a transaction; `write` does this and what follows."""
         self._check_fork()
         deadline = time.monotonic() + self.busy_seconds
-        turn = self._memory_turn if self.path is None else self._turn
-        if not turn.acquire(timeout=self.busy_seconds):
+        if not self._write_turn().acquire(timeout=self.busy_seconds):
             raise StoreBusy(self.busy_seconds)
+        has_begun = False
         try:
-            with self.mapped_errors():
-                yield from self._transact(durable, deadline)
+            if durable:
+                self._writer.execute("PRAGMA synchronous = FULL")
+            self._begin(deadline)
+            has_begun = True
+        except sqlite3.Error as error:
+            raise self.mapped(error) from None
         finally:
-            turn.release()
+            if not has_begun:
+                self._end_turn(durable=durable)
+        return self._writer
 
-    def _transact(self, durable: bool, deadline: float) -> Iterator[Connection]:
+    def end(self, *, durable: bool, commit: bool, last: Callable[[], None] | None = None) -> None:
+        """Commit, after *last*, or roll back, and give the turn away; what fails is rolled back whole."""
         connection = self._writer
-        if durable:
-            connection.execute("PRAGMA synchronous = FULL")
         try:
-            self._begin(connection, deadline)
-            try:
-                yield connection
+            if commit:
+                if last is not None:
+                    last()
                 connection.execute("COMMIT")
-            except BaseException:
+                self._committed()
+        except sqlite3.Error as error:
+            raise self.mapped(error) from None
+        finally:
+            try:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                raise
-        finally:
-            if durable:
-                connection.execute("PRAGMA synchronous = NORMAL")
+            finally:
+                self._end_turn(durable=durable)
 
-    def _begin(self, connection: Connection, deadline: float) -> None:
+    def _committed(self) -> None:
+        """Fold the WAL into the database now and then, off the writer's thread: its fsyncs take milliseconds."""
+        self._commits += 1
+        if self.path is None or self._commits % _FOLD_COMMITS or self._folding.locked():
+            return
+        threading.Thread(target=self._fold, name="wal", daemon=True).start()
+
+    def _fold(self) -> None:
+        with self._folding, suppress(sqlite3.Error, StoreUnusable):
+            connection = self._connect(_WRITE_PATIENCE)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                connection.close()
+
+    def _end_turn(self, *, durable: bool) -> None:
+        try:
+            if durable:
+                self._writer.execute("PRAGMA synchronous = NORMAL")
+        finally:
+            self._write_turn().release()
+
+    def _write_turn(self) -> AnyLock:
+        return self._memory_turn if self.path is None else self._turn
+
+    def _begin(self, deadline: float) -> None:
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                self._writer.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() >= deadline:
                     raise
-                time.sleep(0.002)
+                time.sleep(_PAUSE)
 
     def data_version(self) -> int:
         """Return a number that changes whenever any other connection commits; 2 µs."""
@@ -164,6 +228,8 @@ class Index:
         """Close every connection; the last process to do so folds the WAL into the database."""
         if self._pid != os.getpid():
             return
+        if self._folding.acquire(timeout=self.busy_seconds):
+            self._folding.release()
         for connection in [*self._idle, self._watcher, self._writer]:
             connection.close()
         self._idle.clear()
@@ -173,23 +239,61 @@ class Index:
             self._inherited = (self._idle, self._writer, self._watcher)
             self._open_all()
 
-    @contextmanager
-    def mapped_errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into this package's: no sqlite3 error leaves the room."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if _is_busy(error):
-                raise StoreBusy(self.busy_seconds) from None
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                raise NoSpace(self.path) from None
-            if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT}:
-                raise Corrupt(f"index {self.path}: {error}") from None
-            raise
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-                raise Corrupt(f"index {self.path}: {error}") from None
-            raise
+    def mapped(self, error: BaseException) -> BaseException:
+        """Return *error*, or what it is here where it is SQLite's: no sqlite3 error leaves the room."""
+        code = getattr(error, "sqlite_errorcode", None)
+        if not isinstance(error, sqlite3.Error) or code is None:
+            return error
+        if code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return StoreBusy(self.busy_seconds)
+        if code & 0xFF == sqlite3.SQLITE_FULL:
+            return NoSpace(self.path)
+        if code & 0xFF in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+            return StoreUnusable(self.path, str(error))
+        if code & 0xFF in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return Corrupt(f"index {self.path}: {error}")
+        return error
+
+
+class Reading:
+    """The loan of a connection for reading, as a context; a class, since it is entered for every look-up."""
+
+    __slots__ = ("_connection", "_index")
+
+    def __init__(self, index: Index) -> None:
+        """Borrow from *index*."""
+        self._index = index
+
+    def __enter__(self) -> Connection:
+        """Return the connection."""
+        self._connection = self._index.lend()
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Give it back, and raise SQLite's errors as this package's."""
+        self._index.take_back(self._connection)
+        if isinstance(error, sqlite3.Error):
+            raise self._index.mapped(error) from None
+
+
+class Writing:
+    """A write transaction, as a context."""
+
+    __slots__ = ("_durable", "_index")
+
+    def __init__(self, index: Index, durable: bool) -> None:
+        """Write to *index*."""
+        self._index, self._durable = index, durable
+
+    def __enter__(self) -> Connection:
+        """Begin, and return the connection."""
+        return self._index.begin(durable=self._durable)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Commit, or roll back where there is an *error*; raise SQLite's errors as this package's."""
+        self._index.end(durable=self._durable, commit=error is None)
+        if isinstance(error, sqlite3.Error):
+            raise self._index.mapped(error) from None
 
 
 _PRAGMAS = (

@@ -78,7 +78,10 @@ def _make_folder(path: Path) -> None:
 @contextlib.contextmanager
 def _opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
     """Let one process at a time make or migrate the index."""
-    descriptor = os.open(path / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreUnusable(path, error.strerror or "cannot be written") from None
     try:
         deadline = time.monotonic() + busy_seconds
         while not _try_lock(descriptor):

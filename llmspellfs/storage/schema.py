@@ -12,26 +12,39 @@ writes it is open; the live row it replaces has `seq_to` = SUPERSEDED until the 
 from __future__ import annotations
 
 import sqlite3
-
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from typing import TYPE_CHECKING
 
 from llmspellfs.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
 
 SUPERSEDED = (1 << 63) - 1
 """The `seq_to` of a row that a draft stands in for: not live, and still the newest in every past."""
 FIRST_INO = 1 << 10
 """Inode numbers below are the mount's own fixed nodes."""
 
-migrations = Migrations("llmspellfs")
 
-
-@migrations()
 def m001_first(db: Database) -> None:
     """Create the schema of version 1."""
     for statement in _FIRST.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+MIGRATIONS = [m001_first]
+"""Every migration, in order; `PRAGMA user_version` counts those that a store has."""
+
+
+def registered() -> Migrations:
+    """Return the migrations as sqlite-utils applies them; it is imported only where there is something to apply."""
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("llmspellfs")
+    for migration in MIGRATIONS:
+        migrations()(migration)
+    return migrations
 
 
 _FIRST = """
@@ -48,7 +61,7 @@ CREATE TABLE session (                  -- what a session has once; what changes
     created_by TEXT,
     seq INTEGER NOT NULL,               -- of the last event
     head TEXT NOT NULL,                 -- BLAKE3 (hex) of the last event's line
-    last_ns INTEGER NOT NULL,           -- the last event's time; the next is never before it
+    last_ns INTEGER NOT NULL,           -- the last event's time, `updated_at`; the next is never before it
     trail_size INTEGER NOT NULL,        -- bytes of all event lines with their newlines
     horizon_seq INTEGER NOT NULL,       -- nothing below is shown, except checkpoints
     next_sequence INTEGER NOT NULL,     -- for the next new artifact
@@ -60,6 +73,7 @@ CREATE TABLE session (                  -- what a session has once; what changes
 );
 CREATE INDEX session_by_change ON session(change);
 CREATE INDEX session_by_created ON session(created_ns);
+CREATE INDEX session_by_updated ON session(last_ns);
 
 CREATE TABLE session_row (
     rid INTEGER PRIMARY KEY,
@@ -74,15 +88,13 @@ CREATE TABLE session_row (
     metadata TEXT NOT NULL,             -- JSON object
     parent TEXT,                        -- the parent session's id
     ended_ns INTEGER,
-    failure_reason TEXT,
-    updated_ns INTEGER NOT NULL
+    failure_reason TEXT
 );
 CREATE UNIQUE INDEX session_row_by_dirname ON session_row(dirname) WHERE seq_to IS NULL;
 CREATE UNIQUE INDEX session_row_live ON session_row(sid) WHERE seq_to IS NULL;
 CREATE UNIQUE INDEX session_row_past ON session_row(sid, seq_from);
 CREATE INDEX session_row_by_status ON session_row(status, sid) WHERE seq_to IS NULL;
 CREATE INDEX session_row_by_parent ON session_row(parent) WHERE seq_to IS NULL AND parent IS NOT NULL;
-CREATE INDEX session_row_by_updated ON session_row(updated_ns) WHERE seq_to IS NULL;
 
 CREATE TABLE session_label (            -- of live rows: tags, and scalar metadata for meta.KEY
     key TEXT NOT NULL,                  -- 'tag' or 'meta.KEY'
@@ -210,11 +222,11 @@ CREATE TABLE chunk (                    -- each chunk once
 
 def migrate(connection: sqlite3.Connection, path: object) -> None:
     """Bring the index at *path* to this program's schema; raise StoreUnusable where it is of a newer one."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    known = len(migrations._migrations)  # noqa: SLF001 - sqlite-utils has no public count
+    version, known = connection.execute("PRAGMA user_version").fetchone()[0], len(MIGRATIONS)
     if version > known:
         raise StoreUnusable(path, f"made by a newer version (schema {version}, this program knows {known})")
-    if version == known:
-        return
-    migrations.apply(Database(connection))
-    connection.execute(f"PRAGMA user_version = {known}")
+    if version < known:
+        from sqlite_utils import Database
+
+        registered().apply(Database(connection))
+        connection.execute(f"PRAGMA user_version = {known}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SESSION_ORDERS = {
     "created_at": "s.created_ns",
-    "updated_at": "r.updated_ns",
+    "updated_at": "s.last_ns",
     "name": "r.name",
     "status": "r.status",
     "artifact_count": "s.artifact_count",

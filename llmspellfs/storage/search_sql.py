@@ -36,7 +36,7 @@ _SESSION_COLUMNS = {
     "name": "r.name",
     "status": "r.status",
     "created": "s.created_ns",
-    "updated": "r.updated_ns",
+    "updated": "s.last_ns",
 }
 _SESSION_COLUMNS |= {PARENT: "r.parent"}
 

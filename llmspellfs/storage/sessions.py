@@ -17,7 +17,7 @@ from llmspellfs.storage.index import Connection
 
 _COLUMNS = """
     s.sid, s.id, r.name, r.dirname, r.description, r.status, r.tags, r.metadata, r.parent, s.created_by,
-    s.created_ns, r.updated_ns, r.ended_ns, r.failure_reason, s.artifact_count, s.total_size, s.ino, s.seq, s.head,
+    s.created_ns, s.last_ns, r.ended_ns, r.failure_reason, s.artifact_count, s.total_size, s.ino, s.seq, s.head,
     s.deleted_ns
 """
 _LIVE = f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL"  # noqa: S608
@@ -25,6 +25,7 @@ _LAST = (
     f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_from ="  # noqa: S608
     " (SELECT max(seq_from) FROM session_row WHERE sid = s.sid)"
 )
+_KEPT = f"{_LAST} AND s.purged_ns IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,6 @@ class SessionRow:
     parent: str | None
     ended_ns: int | None
     failure_reason: str | None
-    updated_ns: int
 
     @property
     def state(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class SessionRow:
         s = session
         return SessionRow(
             s.name, s.dirname, s.description, s.status, s.tags, s.metadata, s.parent_session_id, s.ended_ns,
-            s.failure_reason, s.updated_ns,
+            s.failure_reason,
         )  # fmt: skip
 
 
@@ -65,20 +65,23 @@ def by_dirname(db: Connection, dirname: str) -> Session | None:
 
 def by_id(db: Connection, session_id: str, *, deleted: bool = False) -> Session | None:
     """Return the session *session_id*, or None; with *deleted*, one that is deleted too (as it last was)."""
-    return _one(db, f"{_LAST if deleted else _LIVE} WHERE s.id = ?", session_id)
+    return _one(db, f"{_KEPT if deleted else _LIVE} WHERE s.id = ?", session_id)
+
+
+def purged_by_id(db: Connection, session_id: str) -> Session | None:
+    """Return what is left of the purged session *session_id*, whose trail remains, or None."""
+    return _one(db, f"{_LAST} WHERE s.purged_ns IS NOT NULL AND s.id = ?", session_id)
 
 
 def by_prefix(db: Connection, prefix: str, *, deleted: bool = False) -> list[Session]:
     """Return at most two sessions whose ids begin with *prefix*, enough to tell that it is ambiguous."""
-    query = f"{_LAST if deleted else _LIVE} WHERE s.id >= ? AND s.id < ? LIMIT 2"
+    query = f"{_KEPT if deleted else _LIVE} WHERE s.id >= ? AND s.id < ? LIMIT 2"
     return [_session(row) for row in db.execute(query, (prefix, prefix + "g"))]
 
 
 def deleted_by_dirname(db: Connection, dirname: str) -> Session | None:
     """Return the session last deleted of those whose directory was called *dirname*, or None."""
-    query = (
-        f"{_LAST} WHERE s.deleted_ns IS NOT NULL AND s.purged_ns IS NULL AND r.dirname = ? ORDER BY s.deleted_ns DESC"
-    )
+    query = f"{_KEPT} WHERE s.deleted_ns IS NOT NULL AND r.dirname = ? ORDER BY s.deleted_ns DESC, s.sid DESC"
     return _one(db, query, dirname)
 
 
@@ -147,10 +150,10 @@ def insert_row(db: Connection, sid: int, row: SessionRow, seq_from: int) -> None
     """Insert *row* as the live row of session *sid* from *seq_from* on."""
     db.execute(
         "INSERT INTO session_row (sid, seq_from, name, dirname, description, status, tags, metadata, parent, ended_ns,"
-        " failure_reason, updated_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " failure_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             sid, seq_from, row.name, row.dirname, row.description, row.status, canonical(list(row.tags)),
-            canonical(row.metadata), row.parent, row.ended_ns, row.failure_reason, row.updated_ns,
+            canonical(row.metadata), row.parent, row.ended_ns, row.failure_reason,
         ),
     )  # fmt: skip
     marks = [(key, value, sid) for key, value in labels(row.tags, row.metadata)]
@@ -182,6 +185,9 @@ def checkpoints(db: Connection, sid: int) -> list[Checkpoint]:
     return [Checkpoint(*row) for row in db.execute(query, (sid,))]
 
 
+_STATUSES = {str(status): status for status in Status}
+
+
 def _one(db: Connection, query: str, key: object) -> Session | None:
     row = db.execute(query, (key,)).fetchone()
     return None if row is None else _session(row)
@@ -189,5 +195,6 @@ def _one(db: Connection, query: str, key: object) -> Session | None:
 
 def _session(row: tuple[Any, ...]) -> Session:
     values = list(row)
-    values[5:8] = Status(row[5]), tuple(json.loads(row[6])), json.loads(row[7])
+    tags = () if row[6] == "[]" else tuple(json.loads(row[6]))
+    values[5:8] = _STATUSES[row[5]], tags, {} if row[7] == "{}" else json.loads(row[7])
     return Session(*values)

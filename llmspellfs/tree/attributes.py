@@ -12,9 +12,9 @@ from llmspellfs.tree.api import Attr
 _TYPES = {Kind.FILE: stat.S_IFREG, Kind.FOLDER: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
 
-def file_attr(ino: int, a: Attributes, size: int, stored_size: int) -> Attr:
+def file_attr(ino: int, a: Attributes, size: int, stored_size: int, nlink: int = 1) -> Attr:
     """Return the attributes of a file of *size* bytes that takes *stored_size*."""
-    return _attr(stat.S_IFREG | a.mode, ino, a, size, stored_size)
+    return _attr(stat.S_IFREG | a.mode, ino, a, size, stored_size, nlink)
 
 
 def folder_attr(ino: int, a: Attributes) -> Attr:
@@ -43,9 +43,9 @@ def fixed_attr(mode: int, ino: int, uid: int, gid: int, size: int, at_ns: int) -
     return Attr(mode, ino, 1, uid, gid, size, -(-size // 512), at_ns, at_ns, at_ns)
 
 
-def _attr(mode: int, ino: int, a: Attributes, size: int, stored_size: int) -> Attr:
+def _attr(mode: int, ino: int, a: Attributes, size: int, stored_size: int, nlink: int = 1) -> Attr:
     atime = a.mtime_ns if a.atime_ns is None else a.atime_ns
-    return Attr(mode, ino, 1, a.uid, a.gid, size, -(-stored_size // 512), atime, a.mtime_ns, a.ctime_ns)
+    return Attr(mode, ino, nlink, a.uid, a.gid, size, -(-stored_size // 512), atime, a.mtime_ns, a.ctime_ns)
 
 
 Change = Callable[[Attributes, int], Attributes]

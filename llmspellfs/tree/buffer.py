@@ -7,6 +7,7 @@ process dies is salvaged into lost+found by the next process that opens the stor
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 SPILL = 1 << 18
@@ -42,6 +43,8 @@ class Buffer:
         self._new_file = new_file
         self._memory: bytearray | None = bytearray()
         self._file: SpoolFile | None = None
+        self._given: list[SpoolFile] = []
+        """Files given away: open until the end, since a reader may be in one, and never written again."""
         self._is_committed = False
         self.size = 0
 
@@ -65,6 +68,15 @@ class Buffer:
         else:
             self._file.mark_dirty()
 
+    def give_away(self) -> str | None:
+        """Return where the spool file is, for somebody to keep as it is now; what is written next goes to a copy.
+
+        None while the bytes are in memory.
+        """
+        if self._file is not None and self._file not in self._given:
+            self._given.append(self._file)
+        return self.path
+
     def memory(self) -> bytes:
         """Return all bytes, which are in memory."""
         assert self._memory is not None
@@ -78,9 +90,7 @@ class Buffer:
         else:
             fd = self._spill()
             self.mark(committed=False)
-            done = 0
-            while done < len(view):
-                done += os.pwrite(fd, view[done:], offset + done)
+            _write_all(fd, view, offset)
         self.size = max(self.size, end)
         return len(view)
 
@@ -92,14 +102,19 @@ class Buffer:
         memory[offset : offset + len(view)] = view
 
     def _spill(self) -> int:
-        if self._file is None:
+        if self._file is None or self._file in self._given:
             file = self._new_file()
-            done = 0
-            with memoryview(self._memory or b"") as kept:
-                while done < len(kept):
-                    done += os.pwrite(file.fd, kept[done:], done)
-            self._file, self._memory = file, None
+            for block, start in self._blocks():
+                _write_all(file.fd, block, start)
+            self._file, self._memory, self._is_committed = file, None, False
         return self._file.fd
+
+    def _blocks(self) -> Iterator[tuple[bytes | bytearray, int]]:
+        if self._file is None:
+            yield self._memory or b"", 0
+            return
+        for start in range(0, self.size, SPILL):
+            yield os.pread(self._file.fd, SPILL, start), start
 
     def truncate(self, size: int) -> None:
         """Cut or extend with zeros to *size* bytes. Raises OSError."""
@@ -122,9 +137,17 @@ class Buffer:
 
     def discard(self) -> None:
         """Let go of the bytes."""
-        if self._file is not None:
-            self._file.discard()
+        for file in {id(file): file for file in (*self._given, self._file) if file is not None}.values():
+            file.discard()
         self._file, self._memory, self.size = None, bytearray(), 0
+        self._given.clear()
+
+
+def _write_all(fd: int, data: memoryview | bytes | bytearray, offset: int) -> None:
+    done = 0
+    with memoryview(data) as view:
+        while done < len(view):
+            done += os.pwrite(fd, view[done:], offset + done)
 
 
 class SpoolMaker(Protocol):

@@ -123,6 +123,7 @@ class ControlFile(File):
         """Open; for writing only where it can be written."""
         if flags & os.O_ACCMODE != os.O_RDONLY and self._apply is None:
             raise ReadOnly(self.name)
+        self.ctx.opened.sealer.settle()
         return ControlHandle(self, flags, caller)
 
     def apply(self, content: bytes, caller: Caller) -> None:
@@ -199,6 +200,7 @@ class TrailFile(File):
         """Open for reading."""
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise ReadOnly(self.name)
+        self.ctx.opened.sealer.settle()
         return TrailHandle(self)
 
 
@@ -294,7 +296,7 @@ class Sidecar(ControlFile):
         entry = ctx.store.entries.lookup(place.folder, place.name)
         if entry is None or entry.kind is not Kind.FILE:
             raise NotFound("artifact", place.name)
-        self._mode = entry.attributes.mode
+        self._ino, self._mode = entry.ino, entry.attributes.mode
         self._owner = (entry.attributes.uid, entry.attributes.gid)
         path = f"{folder}/{place.name}.json"
         super().__init__(ctx, session, path, self._render, self._take, entry.facts.updated_ns)
@@ -319,10 +321,11 @@ class Sidecar(ControlFile):
         fields = changed_fields(parse_json(content, self.name), old, ARTIFACT_WRITABLE, self.name)
         names = ("artifact_type", "mime_type", "description", "tags", "custom")
         given = check_given(*(fields.get(name) for name in names))
-        entry = self.ctx.store.entries.describe(self._place.sid, old["sequence"], given, by=origin_of(caller))
-        file = self.ctx.opened.by_ino(entry.ino)
-        if file is not None and file.entry is not None:
-            file.follow(entry)
+        file = self.ctx.opened.by_ino(self._ino)
+        with self.ctx.opened.standing(file):
+            entry = self.ctx.store.entries.describe(self._place.sid, old["sequence"], given, by=origin_of(caller))
+            if file is not None and file.entry is not None:
+                file.follow(entry)
         known = self.ctx.cache.peek(self._place.sid)
         if known is not None:
             known.forget(self._place.folder, self._place.name)

@@ -76,9 +76,12 @@ class EntryFolder(Folder):
         found = self.cache.entries.get(key)
         if found is not None:
             return found
+        if key in self.cache.missing:
+            raise NotFound("entry", name)
         generation = self.cache.generation
         entry = self.ctx.store.entries.lookup(self.ino, check_component(name))
         if entry is None:
+            self.cache.remember_missing(key, generation)
             raise NotFound("entry", name)
         self.cache.remember(key, entry, generation)
         return entry
@@ -140,7 +143,6 @@ class EntryFolder(Folder):
         handle = self.ctx.opened.create(self.place(name), attributes, flags, origin_of(caller))
         if self.ctx.artifact_type is not None:
             handle.file.given = Given(artifact_type=self.ctx.artifact_type)
-        self.cache.generation += 1
         return handle
 
     def check_writable(self, name: str) -> None:
@@ -151,10 +153,13 @@ class EntryFolder(Folder):
 
     def _owned(self, mode: int, caller: Caller, *, is_folder: bool) -> Ownership:
         """Return who owns what *caller* makes here; a setgid folder hands its group down."""
-        here = self.attr()
-        if not here.mode & stat.S_ISGID:
+        here = self.cache.owners.get(self.ino)
+        if here is None:
+            attributes = self.attributes()
+            here = self.cache.owners[self.ino] = (attributes.mode, attributes.gid)
+        if not here[0] & stat.S_ISGID:
             return Ownership(mode, caller.uid, caller.gid)
-        return Ownership(mode | stat.S_ISGID if is_folder else mode, caller.uid, here.gid)
+        return Ownership(mode | stat.S_ISGID if is_folder else mode, caller.uid, here[1])
 
     def make_folder(self, name: str, mode: int, caller: Caller) -> None:
         """Make an empty folder."""
@@ -181,18 +186,24 @@ class EntryFolder(Folder):
     def hide(self, name: str, hidden: str | None, caller: Caller) -> None:
         """Unlink *name*; where it is open it lives on as *hidden* until its last close."""
         opened = self.ctx.opened
-        file = opened.pending(self.ino, name)
-        if file is None:
-            entry = self.ctx.store.entries.remove(self.place(name), folder=False, by=origin_of(caller))
-            file = opened.by_ino(entry.ino)
-        if file is not None:
-            opened.remove(file, hidden)
+        with opened.standing(self.find_open_file(name)) as files:
+            if opened.pending(self.ino, name) is None:
+                self.ctx.store.entries.remove(self.place(name), folder=False, by=origin_of(caller))
+            for file in files:
+                opened.remove(file, hidden)
         self.cache.forget(self.ino, name)
 
     def open_file(self, name: str) -> OpenFile | None:
-        """Return the open file called *name*, pending or not, or None."""
+        """Return the open file called *name*, pending or not, or None; raise NotFound where nothing is."""
         pending = self.ctx.opened.pending(self.ino, name)
         return pending or self.ctx.opened.by_ino(self.child_attr(name).ino)
+
+    def find_open_file(self, name: str) -> OpenFile | None:
+        """Return the open file called *name*, or None, also where nothing is."""
+        try:
+            return self.open_file(name)
+        except NotFound:
+            return None
 
     def remove_folder(self, name: str, caller: Caller) -> None:
         """Remove an empty folder."""
@@ -225,6 +236,7 @@ class EntryFolder(Folder):
 
     def _change(self, change: Change) -> None:
         self.ctx.store.entries.set_attributes(self.sid, self.ino, change)
+        self.cache.owners.pop(self.ino, None)
         self.cache.forget_folder(self.ino)
 
 
@@ -342,9 +354,11 @@ class EntryFile(_Child):
             assert file is not None
             file.given = given.onto(file.given)
             return
-        entry = self.ctx.store.entries.describe(self.folder.sid, self.entry.facts.sequence, given, by=origin_of(caller))
-        if file is not None and file.entry is not None:
-            file.follow(entry)
+        sid, sequence = self.folder.sid, self.entry.facts.sequence
+        with self.ctx.opened.standing(file):
+            entry = self.ctx.store.entries.describe(sid, sequence, given, by=origin_of(caller))
+            if file is not None and file.entry is not None:
+                file.follow(entry)
         self.folder.cache.forget(self.folder.ino, self.name)
 
 

@@ -72,8 +72,7 @@ class OpenFile:
     def attr(self) -> Attr:
         """Return what stat shows of the file as this mount sees it."""
         stored = self.entry.facts.stored_size if self.entry is not None and not self.is_dirty else self.size
-        links = 0 if self.is_removed else 1
-        return replace(file_attr(self.ino, self.attributes, self.size, stored), nlink=links)
+        return file_attr(self.ino, self.attributes, self.size, stored, nlink=0 if self.is_removed else 1)
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill *view* from *offset* on; return how many bytes there were. Raises Corrupt."""
@@ -212,18 +211,21 @@ class OpenFile:
             buffer = self.buffer
             if buffer is None or buffer.size == 0:
                 return
-            source = buffer.path or (buffer.memory() if buffer.fd is None else None)
+            source = buffer.memory() if buffer.fd is None else buffer.give_away()
         if source is not None:
             self.opened.lose(self, source, why)
 
-    def seal(self, origin: Origin) -> None:
-        """Put what this file committed into history: its last writer has gone."""
+    def take_draft(self) -> Entry | None:
+        """Return the draft that this file's commits have made, to be sealed, or None."""
         draft, self._draft = self._draft, None
-        if draft is None or self.entry is None or self.is_removed:
-            return
-        sealed = self.opened.entries.seal(self.entry.sid, draft, by=origin)
-        if sealed is not None and sealed.eid == self.entry.eid:
-            self.entry = sealed
+        if draft is None or self.entry is None or self.entry.eid != draft or self.entry.seq_from is not None:
+            return None
+        return self.entry
+
+    def sealed(self, row: Entry) -> None:
+        """Hear that the file's draft is in history as *row*."""
+        if self.entry is not None and self.entry.eid == row.eid:
+            self.entry = replace(self.entry, seq_from=row.seq_from)
 
     def follow(self, entry: Entry) -> None:
         """Hear that the file's row is now *entry*: it was renamed, moved or described anew through this mount."""

@@ -11,8 +11,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from llmspellfs.errors import SpellError
@@ -22,6 +23,7 @@ from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
 from llmspellfs.tree.files import FileHandle, OpenFile
+from llmspellfs.tree.sealer import Sealer
 
 if TYPE_CHECKING:
     from llmspellfs.storage.ingest import Ingest, Staged
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _WORKERS = 2
 _REMEMBERED = 100_000
+_BELIEVED_NS = 2_000_000_000
+"""For how long after a change through another door new handles go past the page cache: the kernel, which keeps
+attributes for a second, would cut what it reads at the size it knows."""
 
 
 class Opened:
@@ -39,6 +44,7 @@ class Opened:
         """Begin with nothing open."""
         self.store, self.entries = store, store.entries
         self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ingest")
+        self.sealer = Sealer(store.entries, self._sealed)
         self.owner = store.intake.owner
         self.max_size = store.config.max_artifact_size
         self.now: Callable[[], int] = time.time_ns
@@ -51,6 +57,11 @@ class Opened:
         """How many handles each inode has on content that another door has replaced since."""
         self._kernel: OrderedDict[int, str | None] = OrderedDict()
         """The content hash that the kernel's page cache has of each inode; None: a mixture."""
+
+    def _sealed(self, row: Entry) -> None:
+        file = self._files.get(row.ino)
+        if file is not None:
+            file.sealed(row)
 
     def by_ino(self, ino: int) -> OpenFile | None:
         """Return the open file of inode *ino*, or None."""
@@ -126,8 +137,15 @@ class Opened:
         known = self._kernel.get(file.ino)
         if file.handles and file.content_hash is None:
             return False, True
+        if known != file.content_hash and self._is_news(file):
+            self._remember(file.ino, None)
+            return True, False
         self._remember(file.ino, file.content_hash)
         return False, known is not None and known == file.content_hash
+
+    def _is_news(self, file: OpenFile) -> bool:
+        """Tell whether the kernel may still believe in the size that *file* had before another door changed it."""
+        return file.entry is not None and file.entry.facts.updated_ns > self.now() - _BELIEVED_NS
 
     def _remember(self, ino: int, content_hash: str | None) -> None:
         self._kernel[ino] = content_hash
@@ -149,9 +167,10 @@ class Opened:
     def _settle(self, file: OpenFile, origin: Origin) -> None:
         try:
             file.commit(origin)
-            file.seal(origin)
         finally:
-            self._changed(file)
+            draft = file.take_draft()
+            if draft is not None and not file.is_removed:
+                self.sealer.add(draft, origin)
 
     def _let_go(self, file: OpenFile) -> None:
         with self.turn:
@@ -190,6 +209,15 @@ class Opened:
                 del self._files[file.ino]
             file.ino = ino
             self._files[ino] = file
+
+    @contextmanager
+    def standing(self, *files: OpenFile | None) -> Iterator[list[OpenFile]]:
+        """Give *files*, each once and without None, while none of them is being committed: their rows change."""
+        order = sorted({id(file): file for file in files if file is not None}.values(), key=id)
+        with ExitStack() as stack:
+            for file in order:
+                stack.enter_context(file.committing)
+            yield order
 
     def remove(self, file: OpenFile, hidden: str | None) -> None:
         """Take *file* out of sight; libfuse calls it *hidden* until its last close."""
@@ -231,9 +259,12 @@ class Opened:
         for file in files:
             try:
                 file.commit(self.store.origin)
-                file.seal(self.store.origin)
+                draft = file.take_draft()
+                if draft is not None:
+                    self.sealer.add(draft, self.store.origin)
             except (SpellError, OSError) as error:
                 log.error("%r could not be committed at the end: %s", file.place.name, error)  # noqa: TRY400
+        self.sealer.close()
         self.workers.shutdown()
 
     def new_spool_file(self, file: OpenFile) -> SpoolFile:

@@ -61,8 +61,8 @@ class Tree:
         self._folders[path] = folder
         return folder
 
-    def _split(self, path: str) -> tuple[Folder, str]:
-        self._ctx.cache.refresh()
+    def _split(self, path: str, *, lately: bool = False) -> tuple[Folder, str]:
+        self._ctx.cache.refresh(lately=lately)
         above, _, name = path.rpartition("/")
         return self._folder(above), name
 
@@ -80,7 +80,7 @@ class Tree:
             return hidden.attr()
         if path == "/":
             return self._root.attr()
-        folder, name = self._split(path)
+        folder, name = self._split(path, lately=True)
         return folder.child_attr(name)
 
     def readlink(self, path: str) -> str:
@@ -149,14 +149,13 @@ class Tree:
     def _rename_entry(self, source: EntryFolder, old: str, target: EntryFolder, new: str, caller: Caller) -> None:
         source.settle(old, caller)
         target.settle(new, caller)
-        ctx, replaced = self._ctx, target.cache.entries.get((target.ino, new))
-        entry = ctx.store.entries.rename(source.place(old), target.place(new), by=origin_of(caller))
-        file = ctx.opened.by_ino(entry.ino)
-        if file is not None:
-            file.follow(entry)
-        over = None if replaced is None or replaced.ino == entry.ino else ctx.opened.by_ino(replaced.ino)
-        if over is not None:
-            ctx.opened.remove(over, None)
+        ctx, moved, over = self._ctx, source.open_file(old), target.find_open_file(new)
+        with ctx.opened.standing(moved, over):
+            entry = ctx.store.entries.rename(source.place(old), target.place(new), by=origin_of(caller))
+            if moved is not None:
+                moved.follow(entry)
+            if over is not None and over is not moved:
+                ctx.opened.remove(over, None)
         source.cache.forget(source.ino, old)
         target.cache.forget(target.ino, new)
         if entry.kind is Kind.FOLDER:
@@ -177,7 +176,8 @@ class Tree:
             return
         file = folder.open_file(name)
         if file is not None:
-            self._ctx.opened.remove(file, hidden)
+            with self._ctx.opened.standing(file):
+                self._ctx.opened.remove(file, hidden)
             self._replaced.now = (path, hidden, file)
 
     def _undo_hide(self, new: str) -> None:
