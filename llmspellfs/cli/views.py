@@ -56,49 +56,16 @@ def human_size(size: int) -> str:
 
 def session_json(session: Session) -> dict[str, Any]:
     """Return everything of *session* that a program may want."""
-    return {
-        "id": session.id,
-        "name": session.name,
-        "dirname": session.dirname,
-        "description": session.description,
-        "status": str(session.status),
-        "tags": list(session.tags),
-        "metadata": session.metadata,
-        "parent_session_id": session.parent_session_id,
-        "created_by": session.created_by,
-        "created_at": iso(session.created_ns),
-        "updated_at": iso(session.updated_ns),
-        "ended_at": iso(session.ended_ns),
-        "deleted_at": iso(session.deleted_ns),
-        "failure_reason": session.failure_reason,
-        "artifact_count": session.artifact_count,
-        "total_artifact_size": session.total_artifact_size,
-        "events": session.seq,
-        "head": session.head,
-    }
+    from llmspellfs.model.document import session_document
+
+    return session_document(session)
 
 
 def artifact_json(artifact: Artifact, session: str) -> dict[str, Any]:
     """Return everything of *artifact* that a program may want; *session* is its session's directory name."""
-    return {
-        "id": artifact.id,
-        "session": session,
-        "session_id": artifact.session_id,
-        "sequence": artifact.sequence,
-        "version": artifact.version,
-        "name": artifact.name,
-        "artifact_type": artifact.artifact_type,
-        "mime_type": artifact.mime_type,
-        "size": artifact.size,
-        "stored_size": artifact.stored_size,
-        "content_hash": artifact.content_hash,
-        "description": artifact.description,
-        "tags": list(artifact.tags),
-        "custom": artifact.custom,
-        "created_at": iso(artifact.created_ns),
-        "updated_at": iso(artifact.updated_ns),
-        "live": artifact.live,
-    }
+    from llmspellfs.model.document import artifact_document
+
+    return {"session": session, **artifact_document(artifact), "live": artifact.live}
 
 
 def checkpoint_json(checkpoint: Checkpoint) -> dict[str, Any]:
