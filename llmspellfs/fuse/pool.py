@@ -68,6 +68,7 @@ class Pool:
         self._left = self._strangers = threads
         self._ended = ended
         self._lock = threading.Lock()
+        self._all_left, self._over = threading.Event(), threading.Event()
         self._channel = _channel_of(session)
         self._receive = _Receive(self._channel.receive)
         self._introduction = _Receive(self._introduce)
@@ -83,15 +84,17 @@ class Pool:
 
     def stop(self) -> None:
         """Take no more requests, and return when those being served are answered."""
-        while alive := [thread for thread in self._threads if thread.is_alive()]:
-            for thread in alive:
+        while not self._all_left.is_set():
+            for thread in self._threads:
                 _exit(self._session)  # each time: a loop that ends takes it back
                 if thread.ident is not None:
                     signal.pthread_kill(thread.ident, WAKE)
-            alive[0].join(_WAKE_EVERY)
+            self._all_left.wait(_WAKE_EVERY)
 
     def join(self) -> None:
         """Wait for every thread's end."""
+        self._all_left.wait()
+        self._over.set()
         for thread in self._threads:
             thread.join()
 
@@ -103,7 +106,9 @@ class Pool:
                 self._left -= 1
                 last = not self._left
             if last:
+                self._all_left.set()
                 self._ended()
+            self._over.wait()  # nobody may signal a thread that is no more
 
     def _introduce(self, channel_at: int, buffer: int, size: int) -> int:
         if not current_request():
