@@ -80,6 +80,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "opendir": (_NAME, _ADDRESS),
     "readdir": (_ADDRESS, _ADDRESS, _ADDRESS, _OFFSET, _ADDRESS),
     "releasedir": (_ADDRESS, _ADDRESS),
+    "fsyncdir": (_ADDRESS, ctypes.c_int, _ADDRESS),
     "create": (_NAME, _MODE, _ADDRESS),
     "ftruncate": (_ADDRESS, _OFFSET, _ADDRESS),
     "fgetattr": (_ADDRESS, _ADDRESS, _ADDRESS),
@@ -287,6 +288,10 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     @errnos
     def releasedir(self, _path: int, info: int) -> None:
         del self._folders[fuse.fuse_file_info.from_address(info).fh]
+
+    @errnos
+    def fsyncdir(self, _path: int, _datasync: int, _info: int) -> None:
+        self.tree.sync()
 
     # extended attributes
 

@@ -35,7 +35,7 @@ class ArtifactId:
     @staticmethod
     def is_id(text: str) -> bool:
         """Tell whether *text* has the shape of an artifact's id."""
-        return _ID.fullmatch(text) is not None
+        return isinstance(text, str) and _ID.fullmatch(text) is not None
 
     @staticmethod
     def parse(text: str) -> ArtifactId:

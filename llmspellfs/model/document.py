@@ -16,6 +16,9 @@ ARTIFACT_WRITABLE = ("artifact_type", "mime_type", "description", "tags", "custo
 _PASSING = {"updated_at", "stored_size", "seq", "head", "artifact_count", "total_artifact_size"}
 """Numbers that may have moved on between reading a document and writing it back."""
 
+_CLEARABLE = {"parent_session_id"} | _PASSING
+"""Fields that null may be written to, which takes away what is there."""
+
 
 def session_document(session: Session) -> dict[str, Any]:
     """Return *session* as a JSON document."""
@@ -58,6 +61,8 @@ def changed_fields(new: object, old: Mapping[str, Any], writable: tuple[str, ...
     for key, value in new.items():
         if key not in old:
             raise InvalidValue(where, f"unknown field {key!r}; writable are {', '.join(writable)}")
+        if value is None and old[key] is not None and key not in _CLEARABLE:
+            raise InvalidValue(where, f"{key} cannot be null")
         if key in writable:
             if value != old[key]:
                 changed[key] = value

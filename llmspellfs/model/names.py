@@ -61,7 +61,7 @@ def dirname_for(name: str, is_taken: Callable[[str], bool]) -> str:
     if base in {".", ".."}:
         base = base.replace(".", "%2E")
     if "\0" in base or not base:
-        raise InvalidName(name, "expected a name without NUL")
+        raise InvalidName(name, "expected a name" if not base else "a name holds no NUL")
     candidate, number = _cut(base, ""), 1
     while is_taken(candidate):
         number += 1

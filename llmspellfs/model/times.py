@@ -12,7 +12,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_WHOLE_SECOND = re.compile(r".*T\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:?\d{2})?")
+_WHOLE_SECOND = re.compile(r".*[T ]\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:?\d{2})?")
 
 
 def iso(moment_ns: int) -> str:

@@ -60,6 +60,8 @@ class Artifacts:
         InvalidName, InvalidValue, TooLarge, LimitExceeded, NoSpace.
         """
         split_path(name)
+        if not isinstance(content, bytes | bytearray | memoryview) and not hasattr(content, "read"):
+            raise InvalidValue("content", f"expected bytes or a binary file, not {type(content).__name__}")
         given = check_given(artifact_type, mime_type, description, tags, custom)
         self._check_before(session, name, replace)
         staged = self._intake.stage(content, progress)
@@ -112,19 +114,21 @@ class Artifacts:
 
         Raises NotFound, IsAFolder and NotAllowed for the file.
         """
+        if "\0" in os.fspath(path):
+            raise NotFound("file", repr(path))
+        name = os.path.basename(os.path.abspath(path)) if name is None else name
         try:
             with open(path, "rb") as source:
                 return self.put(
-                    session, name or os.path.basename(os.path.abspath(path)), source, artifact_type=artifact_type,
-                    mime_type=mime_type, description=description, tags=tags, custom=custom, replace=replace,
-                    progress=progress, by=by,
+                    session, name, source, artifact_type=artifact_type, mime_type=mime_type,
+                    description=description, tags=tags, custom=custom, replace=replace, progress=progress, by=by,
                 )  # fmt: skip
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFound("file", os.fspath(path)) from None
         except IsADirectoryError:
             raise IsAFolder(os.fspath(path)) from None
-        except PermissionError:
-            raise NotAllowed(f"cannot read {os.fspath(path)}") from None
+        except OSError as error:
+            raise NotAllowed(f"cannot read {os.fspath(path)}: {error.strerror or error}") from None
 
     def get(self, session: str, ref: str) -> Artifact:
         """Return the artifact *ref*; an id with an older hash gives that older version while history keeps it.
@@ -199,7 +203,7 @@ class Artifacts:
             with self._engine.index.read() as db:
                 session = find_session(db, session).id
         wanted = {
-            "artifact_type": artifact_type, "tags": tuple(tags), "name_pattern": name_pattern,
+            "artifact_type": artifact_type, "tags": tags, "name_pattern": name_pattern,
             "created_after": created_after, "created_before": created_before, "updated_after": updated_after,
             "updated_before": updated_before, "min_size": min_size, "max_size": max_size,
         }  # fmt: skip
@@ -222,7 +226,7 @@ class Artifacts:
         """
         with self._engine.write(by) as tx:
             owner = tx.active_session(find_session(tx.db, session).sid)
-            row = undelete.last_row(tx, owner, _past_sequence(tx.db, owner, ref))
+            row = undelete.last_row(tx, owner, _deleted_sequence(tx.db, owner, ref))
             if entries.live_of_sequence(tx.db, owner.sid, row.facts.sequence) is not None:
                 raise AlreadyExists("artifact", ref)
             own = Ownership(0o755, os.getuid(), os.getgid())
@@ -234,6 +238,8 @@ class Artifacts:
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
             sequence = _past_sequence(db, owner, ref)
+            if not entries.rows_of_sequence(db, owner.sid, sequence):
+                raise NotFound("artifact", f"{owner.dirname}:{ref}")
         return erasure.purge_artifact(self._engine, owner, sequence, by)
 
     def history(self, session: str, ref: str) -> builtins.list[Artifact]:
@@ -241,6 +247,8 @@ class Artifacts:
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
             rows = entries.rows_of_sequence(db, owner.sid, _past_sequence(db, owner, ref))
+            if not rows:
+                raise NotFound("artifact", f"{owner.dirname}:{ref}")
             newest = {row.facts.version: row for row in rows}
             return to_artifacts(db, owner, [newest[version] for version in sorted(newest)])
 
@@ -355,7 +363,15 @@ def _past_sequence(db: Connection, session: Session, ref: str) -> int:
     entry = _lookup(db, session, ref)
     if entry is not None and entry.kind is Kind.FILE:
         return entry.facts.sequence
+    return _deleted_sequence(db, session, ref)
+
+
+def _deleted_sequence(db: Connection, session: Session, ref: str) -> int:
+    """Return the sequence of the artifact with the id *ref*, or of the last deleted under that name."""
+    if ArtifactId.is_id(ref):
+        return _own_id(session, ref).sequence
     event = journal.last_named(db, session.sid, ("artifact.deleted",), ref)
     if event is None:
-        raise NotFound("artifact", f"{session.dirname}:{ref}")
+        entry = find_entry(db, session, ref)
+        raise AlreadyExists("artifact", f"{session.dirname}:{ref}") if entry.file else NotFound("artifact", ref)
     return int(event.fields["sequence"])

@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from llmspellfs.errors import SpellError
 from llmspellfs.model.event import FIRST_PREV, line_hash, state_hash
+from llmspellfs.model.times import iso
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.paths import path_of
 from llmspellfs.storage import audit, contents
@@ -90,7 +91,7 @@ def _check_line(line: audit.Line, seq: int, prev: str, ends: int, last_at: str) 
         return f"missing or out of order; found {told[0]}"
     if told[2] != prev:
         return "does not follow the event before it; one of the two was altered"
-    if told[1] != line.kind or line.ends != ends:
+    if told[1] != line.kind or line.ends != ends or told[3] != iso(line.at_ns):
         return "altered; the index disagrees with its line"
     if str(told[3]) < last_at:
         return "altered; earlier than the event before it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.opening import Rooms
 
-_INO_BATCH = 4096
+_INO_BATCH, _INO_MORE = 4096, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +61,50 @@ class Engine:
         self.changes = Changes(rooms.index)
         self._ino_turn = threading.Lock()
         self._next_ino = self._last_ino = 0
+        self._ino_pid = os.getpid()
 
     def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Work:
         """Run one write transaction as *by*; its events and numbers are written before it commits.
 
-        At most *inos* new inodes can be made in it. No user code and no slow work belongs inside. Raises StoreBusy
-        and NoSpace.
+        About *inos* new inodes are made in it; more are possible. No user code and no slow work belongs inside.
+        Raises StoreBusy and NoSpace.
         """
         return Work(self, by or self.origin, durable, inos)
 
     def reserve_ino(self) -> int:
         """Return an inode number that nobody else gets, for a file that is not committed yet."""
-        return next(self.stock(1))
+        while True:
+            self.stock(1)
+            ino = self._take_ino()
+            if ino is not None:
+                return ino
 
-    def stock(self, count: int) -> Iterator[int]:
-        """Return an iterator over inode numbers, at least *count*; a transaction of its own is needed now and then."""
+    def stock(self, count: int) -> None:
+        """Have *count* inode numbers or more at hand; that takes a transaction of its own now and then."""
         with self._ino_turn:
-            if self._last_ino - self._next_ino < count:
+            if self._last_ino - self._next_ino < count or self._ino_pid != os.getpid():
                 batch = max(_INO_BATCH, count)
                 with self.index.write() as db:
                     self._next_ino = entries.reserve_inos(db, batch)
-                self._last_ino = self._next_ino + batch
-        return self._take_inos()
+                self._last_ino, self._ino_pid = self._next_ino + batch, os.getpid()
 
-    def _take_inos(self) -> Iterator[int]:
-        while True:
-            with self._ino_turn:
-                if self._next_ino >= self._last_ino:
-                    raise RuntimeError("more inodes than the transaction announced")
-                self._next_ino += 1
-                ino = self._next_ino - 1
+    def inos(self, db: Connection) -> Iterator[int]:
+        """Yield numbers for the inodes of one transaction on *db*: from the stock, and beyond it its own.
+
+        Numbers of its own go with the transaction where it is rolled back; the stock is shared and never does.
+        """
+        while (ino := self._take_ino()) is not None:
             yield ino
+        while True:
+            first = entries.reserve_inos(db, _INO_MORE)
+            yield from range(first, first + _INO_MORE)
+
+    def _take_ino(self) -> int | None:
+        with self._ino_turn:
+            if self._next_ino >= self._last_ino:
+                return None
+            self._next_ino += 1
+            return self._next_ino - 1
 
 
 class Work:
@@ -105,10 +119,10 @@ class Work:
     def __enter__(self) -> Transaction:
         """Begin."""
         engine = self._engine
-        stock = engine.stock(self._inos)
+        engine.stock(self._inos)
         db = engine.index.begin(durable=self._durable)
         journal = Journal(db, engine.now(), self._by)
-        self._begun = Transaction(db, journal, journal.now_ns, stock)
+        self._begun = Transaction(db, journal, journal.now_ns, engine.inos(db))
         return self._begun
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

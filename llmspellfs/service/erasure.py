@@ -25,16 +25,37 @@ def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeR
     with engine.write(by, durable=True) as tx:
         if session.deleted_ns is None:
             seal_all(tx, session)
-        stone = SessionRow("", session.id, "", Status.COMPLETED, (), {}, None, None, None)
-        seq = tx.journal.append(session.sid, "session.purged", stone.state, id=session.id)
-        cids = erasing.erase_entries(tx.db, session.sid)
-        erasing.erase_session_rows(tx.db, session.sid, tx.now_ns, seq)
-        sessions.insert_row(tx.db, session.sid, stone, seq)
-        sessions.end_row(tx.db, session.sid, seq + 1)
-        tally = tx.journal.touch(session.sid)
-        tally.artifact_count = tally.total_size = 0
+        cids = _erase_rows(tx, session)
         loose, freed = erasing.erase_contents(tx.db, cids)
     return _unlink(engine, loose, freed)
+
+
+def expire_sessions(engine: Engine, before_ns: int) -> int:
+    """Erase the rows of sessions deleted before *before_ns*, which cannot come back; return how many there were.
+
+    Their content is left to garbage collection, since it may still be read.
+    """
+    with engine.index.read() as db:
+        due = erasing.expired(db, before_ns)
+    for sid in due:
+        with engine.write() as tx:
+            session = sessions.load_any(tx.db, sid)
+            if session is not None and session.deleted_ns is not None:
+                _erase_rows(tx, session)
+    return len(due)
+
+
+def _erase_rows(tx: Transaction, session: Session) -> list[int]:
+    """Erase all rows of *session* but its trail, and leave a stone in their place; return the contents they had."""
+    stone = SessionRow("", session.id, "", Status.COMPLETED, (), {}, None, None, None)
+    seq = tx.journal.append(session.sid, "session.purged", stone.state, id=session.id)
+    cids = erasing.erase_entries(tx.db, session.sid)
+    erasing.erase_session_rows(tx.db, session.sid, tx.now_ns, seq)
+    sessions.insert_row(tx.db, session.sid, stone, seq)
+    sessions.end_row(tx.db, session.sid, seq + 1)
+    tally = tx.journal.touch(session.sid)
+    tally.artifact_count = tally.total_size = 0
+    return cids
 
 
 def purge_artifact(engine: Engine, session: Session, sequence: int, by: Origin | None) -> PurgeReport:

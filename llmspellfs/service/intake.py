@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO
 
+from llmspellfs.errors import InvalidValue
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import contents
 from llmspellfs.storage.ingest import Ingest, Staged, stage_bytes
@@ -53,6 +54,8 @@ class Intake:
             )  # fmt: skip
         ingest = self.begin()
         while block := content.read(_BLOCK):
+            if not isinstance(block, bytes | bytearray | memoryview):
+                raise InvalidValue("content", "expected a file of bytes, not of text")
             ingest.feed(block)
             if progress is not None:
                 progress(ingest.size)

@@ -225,9 +225,19 @@ def check_folder(tx: Transaction, session: Session, folder: int) -> None:
 
 
 def make(
-    tx: Transaction, session: Session, place: Place, kind: Kind, own: Ownership, target: str | None = None
+    tx: Transaction,
+    session: Session,
+    place: Place,
+    kind: Kind,
+    own: Ownership,
+    target: str | None = None,
+    *,
+    path: str | None = None,
 ) -> Entry:
-    """Make a folder, or a symlink to *target*, at *place*; raise AlreadyExists or NotFound (its folder)."""
+    """Make a folder, or a symlink to *target*, at *place*; raise AlreadyExists or NotFound (its folder).
+
+    *path* is the place's, where the caller knows it: finding it out takes a query for each folder above.
+    """
     check_name(session.ino, place)
     check_folder(tx, session, place.folder)
     if entries.lookup(tx.db, place.folder, place.name) is not None:
@@ -235,7 +245,7 @@ def make(
     new = NewEntry(session.sid, place.folder, place.name, next(tx.inos), kind, target)
     entries.insert_inode(tx.db, new.ino, own.at(tx.now_ns))
     entries.touch_inode(tx.db, place.folder, tx.now_ns)
-    path = path_of(tx.db, session.ino, place.folder, place.name)
+    path = path or path_of(tx.db, session.ino, place.folder, place.name)
     seq = tx.journal.append(session.sid, f"{moves.NOUNS[kind]}.created", new.state, name=path)
     return versions.inserted(tx, new, seq)
 

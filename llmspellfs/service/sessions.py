@@ -114,7 +114,7 @@ class Sessions:
         session_id = self._engine.new_id()
         if dirname is not None:
             name = from_view_name(dirname)
-        given_name = check_text(name, "name") if name else f"session-{session_id[:8]}"
+        given_name = f"session-{session_id[:8]}" if name is None else check_text(name, "name")
         checked_tags, checked = check_tags(tags), check_metadata(metadata or {})
         check_text(description, "description")
         with self._engine.write(by) as tx:
@@ -190,7 +190,7 @@ class Sessions:
         if parent is not None:
             parent = self.get(parent).id
         filters = {
-            "status": status, "tags": tuple(tags), "name_pattern": name_pattern, "parent": parent,
+            "status": status, "tags": tags, "name_pattern": name_pattern, "parent": parent,
             "created_after": created_after, "created_before": created_before, "updated_after": updated_after,
             "updated_before": updated_before, "words": search,
         }  # fmt: skip

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from llmspellfs.config import Config, load_config, store_path
+from llmspellfs.config import BACKENDS, Config, load_config, store_path
+from llmspellfs.errors import ConfigError
 from llmspellfs.model.event import Origin
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.engine import Engine
@@ -114,7 +115,12 @@ def open_store(
     so that tests decide them; a writer waits at most *busy_seconds* for others. Raises ConfigError, StoreUnusable.
     """
     config = config or load_config()
-    in_memory = (backend or config.storage_backend) == "memory"
+    if not config.enabled:
+        raise ConfigError(config.source or "configuration", "runtime.sessions.enabled", "sessions are switched off")
+    backend = backend or config.storage_backend
+    if backend not in BACKENDS:
+        raise ConfigError("open_store", "backend", f"expected one of {', '.join(BACKENDS)}, not {backend!r}")
+    in_memory = BACKENDS[backend] == "memory"
     rooms = open_rooms(None if in_memory else store_path(config, path), busy_seconds=busy_seconds)
     engine = Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id)
     _seal_abandoned(engine)

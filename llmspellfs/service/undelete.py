@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmspellfs.config import Config
-from llmspellfs.errors import AlreadyExists, NotFound
+from llmspellfs.errors import AlreadyExists, NotAFolder, NotFound
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
@@ -47,19 +47,29 @@ def restore_artifact(
     if entries.lookup(tx.db, place.folder, place.name) is not None:
         raise AlreadyExists("artifact", f"{session.dirname}:{path}")
     check_room(tx, config, session)
+    if not _was_deleted(tx, session, entry):
+        entry = replace(entry, ino=next(tx.inos))
+        entries.insert_inode(tx.db, entry.ino, entry.attributes)
     return _bring_back(tx, session, entry, place)
+
+
+def _was_deleted(tx: Transaction, session: Session, entry: Entry) -> bool:
+    """Tell whether *entry* was ended by its deletion: renamed over another or moved, its inode lives on there."""
+    ended = journal.events(tx.db, session.sid, after=(entry.seq_to or 0) - 1, limit=1)
+    return bool(ended) and ended[0].kind in _DELETIONS
 
 
 def make_place(tx: Transaction, session: Session, path: str, own: Ownership) -> Place:
     """Return the place of *path* in *session*, making the folders on the way; raise NotAFolder, InvalidName."""
     *folders, name = split_path(path)
     folder = session.ino
-    for part in folders:
+    for depth, part in enumerate(folders, 1):
         entry = entries.lookup(tx.db, folder, part)
         if entry is None:
-            entry = make(tx, session, Place(session.sid, folder, part), Kind.FOLDER, replace(own, mode=0o755))
+            above, here = Place(session.sid, folder, part), "/".join(folders[:depth])
+            entry = make(tx, session, above, Kind.FOLDER, replace(own, mode=0o755), path=here)
         elif entry.kind is not Kind.FOLDER:
-            raise AlreadyExists(NOUNS[entry.kind], part)
+            raise NotAFolder(f"{session.dirname}:{'/'.join(folders[:depth])}")
         folder = entry.ino
     return Place(session.sid, folder, name)
 

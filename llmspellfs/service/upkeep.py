@@ -82,6 +82,7 @@ class Upkeep:
     ) -> GcReport:
         """Prune history older than `history_days`, mark what nothing refers to, and remove what was marked before.
 
+        Sessions that were deleted before that are gone for good then: only their trail stays.
         Content goes only in a run that comes more than *grace_seconds* after the one that marked it: first its
         rows, durably, then its files. *dry_run* changes nothing.
         """
@@ -101,6 +102,7 @@ class Upkeep:
 
     def _prune(self, now_ns: int) -> int:
         horizon_ns = now_ns - self._engine.config.history_days * 86400 * NS
+        erasure.expire_sessions(self._engine, horizon_ns)
         with self._engine.index.read() as db:
             due = erasing.horizons(db, horizon_ns)
         pruned = 0
@@ -162,7 +164,7 @@ class Upkeep:
         """
         item = self._lost().get(item_id)
         session, name = session or item.session, name or item.name
-        if session is None or name is None:
+        if not session or not name:
             raise InvalidValue(item_id, "its session and name are not known: give both")
         with self._lost().open(item_id) as file:
             artifact = self._artifacts.put(session, name, file, by=by)

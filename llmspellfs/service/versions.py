@@ -91,14 +91,13 @@ def store(
         return _store_first(tx, config, session, place, placed, given, inode, writer)
     entries.touch_inode(tx.db, live.ino, inode[1].mtime_ns, tx.now_ns)
     if writer is not None and live.eid == writer.eid and live.seq_from is None:
-        return _amend(tx, live, placed)
+        return _amend(tx, live, placed, given)
     old = NewEntry.of(live)
     new = given.over(replace(old, content=placed.cid, content_hash=placed.hash, size=placed.size))
     if new == old:
         tx.journal.touch(session.sid)
         return live
-    is_own = writer is not None and live.eid == writer.eid
-    version = live.facts.version + (placed.cid != live.facts.content and not is_own)
+    version = live.facts.version + (placed.cid != live.facts.content)
     return _replace(tx, session, live, replace(new, version=version, updated_ns=tx.now_ns), writer)
 
 
@@ -216,10 +215,12 @@ def inserted(
     return entry
 
 
-def _amend(tx: Transaction, draft: Entry, placed: Placed) -> Entry:
+def _amend(tx: Transaction, draft: Entry, placed: Placed, given: Given) -> Entry:
     tally = tx.journal.touch(draft.sid)
     tally.total_size += placed.size - draft.facts.size
     entries.amend_draft(tx.db, draft.eid, placed.cid, placed.size, tx.now_ns)
+    if given != _NOTHING:
+        entries.describe_draft(tx.db, draft.eid, given.over(NewEntry.of(draft)))
     entry = entries.load(tx.db, draft.eid)
     assert entry is not None
     return entry

@@ -33,6 +33,7 @@ class Line:
 
     seq: int
     kind: str
+    at_ns: int
     ends: int
     text: str
 
@@ -64,7 +65,7 @@ def chains(db: Connection, sid: int | None = None) -> list[Chain]:
 
 def lines(db: Connection, sid: int) -> Iterator[Line]:
     """Yield the events of session *sid* in order."""
-    for row in db.execute("SELECT seq, kind, ends, line FROM event WHERE sid = ? ORDER BY seq", (sid,)):
+    for row in db.execute("SELECT seq, kind, at_ns, ends, line FROM event WHERE sid = ? ORDER BY seq", (sid,)):
         yield Line(*row)
 
 

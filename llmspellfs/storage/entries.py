@@ -239,9 +239,13 @@ def insert(db: Connection, new: NewEntry, seq_from: int | None, draft: str | Non
     eid = cursor.lastrowid
     assert eid is not None
     if is_file and (new.tags or new.custom):
-        rows = [(key, value, eid) for key, value in labels(new.tags, new.custom or {})]
-        db.executemany("INSERT OR IGNORE INTO entry_label (key, value, eid) VALUES (?, ?, ?)", rows)
+        _label(db, eid, new)
     return eid
+
+
+def _label(db: Connection, eid: int, new: NewEntry) -> None:
+    rows = [(key, value, eid) for key, value in labels(new.tags, new.custom or {})]
+    db.executemany("INSERT OR IGNORE INTO entry_label (key, value, eid) VALUES (?, ?, ?)", rows)
 
 
 def end(db: Connection, entry: Entry, seq_to: int) -> None:
@@ -255,6 +259,18 @@ def amend_draft(db: Connection, eid: int, content: int, size: int, updated_ns: i
     """Give the draft *eid* other content."""
     query = "UPDATE entry SET content = ?, size = ?, updated_ns = ? WHERE eid = ? AND seq_from IS NULL"
     db.execute(query, (content, size, updated_ns, eid))
+
+
+def describe_draft(db: Connection, eid: int, new: NewEntry) -> None:
+    """Give the draft *eid* the metadata of *new*."""
+    query = (
+        "UPDATE entry SET type = ?, mime_type = ?, description = ?, tags = ?, custom = ?"
+        " WHERE eid = ? AND seq_from IS NULL"
+    )
+    tags, custom = canonical(list(new.tags)), canonical(new.custom or {})
+    db.execute(query, (new.artifact_type, new.mime_type, new.description, tags, custom, eid))
+    db.execute("DELETE FROM entry_label WHERE eid = ?", (eid,))
+    _label(db, eid, new)
 
 
 def seal_draft(db: Connection, entry: Entry, seq: int) -> None:

@@ -94,3 +94,9 @@ def horizons(db: Connection, before_ns: int) -> list[tuple[int, int]]:
         " AND e.seq > s.horizon_seq GROUP BY s.sid"
     )
     return list(db.execute(query, (before_ns,)))
+
+
+def expired(db: Connection, before_ns: int) -> list[int]:
+    """Return the sids of sessions deleted before *before_ns* and not purged."""
+    query = "SELECT sid FROM session WHERE deleted_ns < ? AND purged_ns IS NULL"
+    return [row[0] for row in db.execute(query, (before_ns,))]

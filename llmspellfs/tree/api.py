@@ -102,6 +102,9 @@ class TreeApi(Protocol):
     def removexattr(self, path: str, name: str, caller: Caller) -> None: ...
     def statfs(self) -> Statfs: ...
 
+    def sync(self) -> None:
+        """Return when everything committed so far survives power loss: a folder was synced."""
+
     def hide(self, path: str, hidden: str, replaced: bool) -> None:
         """Take the open file at *path* out of sight, known as *hidden* until its last close.
 

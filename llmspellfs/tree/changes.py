@@ -25,7 +25,7 @@ def set_status(ctx: Context, session: Session, text: str, caller: Caller) -> Non
     status = parse_status(word.strip())
     if colon and status != "failed":
         raise InvalidValue("status", "only failed takes a reason")
-    if status is not session.status and ctx.opened.has_dirty(session.sid):
+    if status is not session.status and not ctx.opened.wait_until_clean(session.sid):
         raise SessionBusy(session.dirname)
     ctx.store.sessions.set_status(session.id, status, reason.strip() or None, by=origin_of(caller))
     ctx.cache.drop(session.sid)

@@ -51,6 +51,8 @@ class ControlHandle:
         is_cut = bool(flags & os.O_TRUNC) and flags & os.O_ACCMODE != os.O_RDONLY
         self._bytes = bytearray() if is_cut else bytearray(file.render())
         self._is_new, self._is_cut = False, is_cut
+        self._is_whole = True
+        """Nothing that should be in it was refused."""
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill *view* from *offset* on."""
@@ -60,13 +62,18 @@ class ControlHandle:
 
     def write(self, view: memoryview, offset: int) -> int:
         """Take *view*; nothing is applied yet."""
-        if offset + len(view) > _MAX_WRITTEN:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        self._check_size(offset + len(view))
         with self._turn:
             self._bytes.extend(bytes(max(0, offset - len(self._bytes))))
             self._bytes[offset : offset + len(view)] = view
             self._is_new = True
         return len(view)
+
+    def _check_size(self, size: int) -> None:
+        if size > _MAX_WRITTEN:
+            self._is_whole = False
+        if not self._is_whole:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     def attr(self) -> Attr:
         """Return what fstat shows."""
@@ -74,8 +81,7 @@ class ControlHandle:
 
     def truncate(self, size: int) -> None:
         """Cut or extend; nothing is applied yet."""
-        if size > _MAX_WRITTEN:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        self._check_size(size)
         with self._turn:
             del self._bytes[size:]
             self._bytes.extend(bytes(size - len(self._bytes)))
@@ -86,6 +92,7 @@ class ControlHandle:
         with self._turn:
             if not self._is_new:
                 return
+            self._check_size(0)
             self._is_new = self._is_cut = False
             content = bytes(self._bytes)
         self._file.apply(content, self._caller)
@@ -98,7 +105,7 @@ class ControlHandle:
     def release(self) -> None:
         """Apply a truncation that nothing was written after."""
         self.flush()
-        if self._is_cut:
+        if self._is_cut and self._is_whole:
             self._is_cut = False
             self._file.apply(bytes(self._bytes), self._caller)
 

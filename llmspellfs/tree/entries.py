@@ -91,12 +91,13 @@ class EntryFolder(Folder):
         pending = self.ctx.opened.pending(self.ino, name)
         if pending is not None:
             return EntryFile(self.ctx, self, name, None, pending)
+        generation = self.cache.generation
         entry = self.entry(name)
         if entry.kind is Kind.FOLDER:
             return EntryFolder(self.ctx, self.cache, entry.ino, (self.ino, name), name)
         if entry.kind is Kind.SYMLINK:
             return EntryLink(self.ctx, self, name, entry)
-        return EntryFile(self.ctx, self, name, entry, self.ctx.opened.by_ino(entry.ino))
+        return EntryFile(self.ctx, self, name, entry, self.ctx.opened.by_ino(entry.ino), generation)
 
     def child_attr(self, name: str) -> Attr:
         """Return what stat shows of the child *name*, without a query where it is remembered."""
@@ -198,6 +199,13 @@ class EntryFolder(Folder):
         pending = self.ctx.opened.pending(self.ino, name)
         return pending or self.ctx.opened.by_ino(self.child_attr(name).ino)
 
+    def ino_of(self, name: str) -> int:
+        """Return the inode number of *name*, or 0 where nothing is."""
+        try:
+            return self.child_attr(name).ino
+        except NotFound:
+            return 0
+
     def find_open_file(self, name: str) -> OpenFile | None:
         """Return the open file called *name*, or None, also where nothing is."""
         try:
@@ -283,11 +291,17 @@ class EntryFile(_Child):
     """An artifact as a file; *file* is its open file, which alone knows it while it is pending."""
 
     def __init__(
-        self, ctx: Context, folder: EntryFolder, name: str, entry: Entry | None, file: OpenFile | None
+        self,
+        ctx: Context,
+        folder: EntryFolder,
+        name: str,
+        entry: Entry | None,
+        file: OpenFile | None,
+        generation: int = 0,
     ) -> None:
-        """Be the file of row *entry*, None while it is pending."""
+        """Be the file of row *entry*, None while it is pending, as it was at the cache's *generation*."""
         super().__init__(ctx, folder, name, entry)
-        self.file = file
+        self.file, self._generation = file, generation
 
     def attr(self) -> Attr:
         """Return what stat shows."""
@@ -303,7 +317,20 @@ class EntryFile(_Child):
         if self.entry is None:
             assert self.file is not None
             return self.ctx.opened.reopen(self.file, flags, origin_of(caller))
-        return self.ctx.opened.open(self.entry, flags, origin_of(caller))
+        while True:
+            handle = self.ctx.opened.open(self.entry, flags, origin_of(caller), self._is_current)
+            if handle is not None:
+                return handle
+            self._look_again()
+
+    def _is_current(self) -> bool:
+        return self._generation == self.folder.cache.generation
+
+    def _look_again(self) -> None:
+        self._generation = self.folder.cache.generation
+        self.entry = self.ctx.store.entries.lookup(self.folder.ino, self.name)
+        if self.entry is None or self.entry.kind is not Kind.FILE:
+            raise NotFound("entry", self.name)
 
     def truncate(self, size: int, caller: Caller) -> None:
         """Cut or extend, and commit."""

@@ -48,6 +48,8 @@ class OpenFile:
         """Bytes were written that are not committed."""
         self.is_changed = entry is None
         """Created or truncated, and not committed since."""
+        self.is_committing = False
+        """What was waiting is on its way, and nobody else sees it yet."""
         self._writes = 0
         self._draft: int | None = None
         self._reader: Reader | None = None
@@ -62,7 +64,7 @@ class OpenFile:
     @property
     def is_dirty(self) -> bool:
         """Whether anything waits to be committed."""
-        return (self.has_bytes or self.is_changed) and not self.is_removed
+        return (self.has_bytes or self.is_changed or self.is_committing) and not self.is_removed
 
     @property
     def content_hash(self) -> str | None:
@@ -162,16 +164,19 @@ class OpenFile:
         with self.turn:
             writes, has_bytes = self._writes, self.has_bytes
             self.has_bytes = self.is_changed = False
+            self.is_committing = True
         try:
             self._commit_staged(self._stage(), origin, durable)
+            self.opened.committed(self)
         except BaseException:
             with self.turn:
                 self.has_bytes, self.is_changed = self.has_bytes or has_bytes, True
             raise
+        finally:
+            self.is_committing = False
         with self.turn:
             if self.buffer is not None and writes == self._writes:
                 self.buffer.mark(committed=True)
-        self.opened.committed(self)
 
     def _commit_staged(self, staged: Staged, origin: Origin, durable: bool) -> None:
         writer = Writer(self.opened.owner, self._draft)
@@ -227,8 +232,13 @@ class OpenFile:
         if self.entry is not None and self.entry.eid == row.eid:
             self.entry = replace(self.entry, seq_from=row.seq_from)
 
-    def follow(self, entry: Entry) -> None:
-        """Hear that the file's row is now *entry*: it was renamed, moved or described anew through this mount."""
+    def follow(self, entry: Entry | None) -> None:
+        """Hear that the file's row is now *entry*: it was renamed, moved or described anew through this mount.
+
+        A row that is none, or another file's, changes nothing.
+        """
+        if entry is None or entry.ino != self.ino:
+            return
         self.entry, self.place, self._draft = entry, Place(entry.sid, entry.folder, entry.name), None
 
     def change(self, change: Change) -> None:
@@ -268,7 +278,7 @@ class FileHandle:
 
     def flush(self) -> None:
         """Commit bytes that are not committed; what was only created or truncated waits for the release."""
-        if self.is_writer and self.file.has_bytes:
+        if self.is_writer and (self.file.has_bytes or self.file.is_committing):
             self.file.commit(self._origin)
 
     def fsync(self, datasync: bool) -> None:

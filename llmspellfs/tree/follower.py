@@ -22,7 +22,7 @@ START = 4 << 20
 class Ingest(Protocol):
     """What takes content in order; see `storage.ingest`."""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: memoryview) -> None:
         """Take the next bytes."""
 
     def finish(self) -> Staged:
@@ -37,6 +37,7 @@ class Follower:
         self.ingest = ingest
         self._fd, self._workers = fd, workers
         self._turn = threading.Lock()
+        self._block = bytearray(BLOCK)
         self._taken = 0
         self._end = 0
         self._running: Future[None] | None = None
@@ -74,10 +75,10 @@ class Follower:
             return start, size
 
     def _feed(self, start: int, size: int) -> None:
-        data = os.pread(self._fd, size, start)
-        if len(data) < size:
-            data += bytes(size - len(data))
-        self.ingest.feed(data)
+        with memoryview(self._block)[:size] as view:
+            count = os.preadv(self._fd, [view], start)
+            view[count:] = bytes(size - count)
+            self.ingest.feed(view)
 
     def finish(self, size: int) -> bool:
         """Wait for the worker and take what is left up to *size*; tell whether the ingest has it all.

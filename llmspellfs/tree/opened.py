@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _WORKERS = 2
 _REMEMBERED = 100_000
+_RELEASED_SECONDS = 0.25
 _BELIEVED_NS = 2_000_000_000
 """For how long after a change through another door new handles go past the page cache: the kernel, which keeps
 attributes for a second, would cut what it reads at the size it knows."""
@@ -89,11 +90,17 @@ class Opened:
             self._files[file.ino] = self._pending[place.folder, place.name] = file
         return self._handle(file, flags, origin)
 
-    def open(self, entry: Entry, flags: int, origin: Origin) -> FileHandle:
-        """Open the committed file *entry*; handles of one content share one OpenFile."""
+    def open(self, entry: Entry, flags: int, origin: Origin, is_current: Callable[[], bool]) -> FileHandle | None:
+        """Open the committed file *entry*; handles of one content share one OpenFile.
+
+        None where *entry* would be needed and is not *is_current* any more: a file that commits and is let go
+        between its lookup and here would be forgotten.
+        """
         with self.turn:
             file = self._files.get(entry.ino)
             if file is None or self._is_older(file, entry):
+                if not is_current():
+                    return None
                 file = self._supersede(file, entry)
             handle = self._handle_locked(file, flags, origin)
         if flags & os.O_TRUNC and handle.is_writer:
@@ -195,12 +202,12 @@ class Opened:
 
     def committed(self, file: OpenFile) -> None:
         """Hear that *file* is committed: it is pending no longer, and the kernel has what it holds."""
+        self._changed(file)  # first: what is not pending any more is looked for in the store
         with self.turn:
             for key in [key for key, other in self._pending.items() if other is file]:
                 del self._pending[key]
             if file.handles:
                 self._remember(file.ino, file.content_hash)
-        self._changed(file)
 
     def renumber(self, file: OpenFile, ino: int) -> None:
         """Hear that *file* became a version of an existing artifact, whose inode it now is."""
@@ -251,6 +258,23 @@ class Opened:
         """Tell whether files of session *sid* have bytes that are not committed."""
         with self.turn:
             return any(file.place.sid == sid and file.is_dirty for file in self._files.values())
+
+    def wait_until_clean(self, sid: int) -> bool:
+        """Tell whether no file of session *sid* has bytes that are not committed, after a moment where need be.
+
+        The kernel releases a file some time after its last close has returned.
+        """
+        give_up = time.monotonic() + _RELEASED_SECONDS
+        while self.has_dirty(sid):
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(_RELEASED_SECONDS / 50)
+        return True
+
+    def of_session(self, sid: int) -> list[OpenFile]:
+        """Return the open files of session *sid*."""
+        with self.turn:
+            return [file for file in self._files.values() if file.place.sid == sid]
 
     def commit_all(self) -> None:
         """Commit and seal every open file: the mount ends. What fails goes to lost+found and into the log."""

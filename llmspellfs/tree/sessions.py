@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from llmspellfs.errors import NotEmpty, NotFound, SessionBusy
+from llmspellfs.errors import NotEmpty, NotFound, ReadOnly, SessionBusy
 from llmspellfs.model.names import CONTROL
 from llmspellfs.model.session import Session
 from llmspellfs.service.namespace import Ownership
@@ -87,6 +87,12 @@ class SessionTop(EntryFolder):
         if name == CONTROL:
             return self.child(name).attr()
         return super().child_attr(name)
+
+    def remove_folder(self, name: str, caller: Caller) -> None:
+        """Remove an empty folder; never the control directory."""
+        if name == CONTROL:
+            raise ReadOnly(name)
+        super().remove_folder(name, caller)
 
     def getxattr(self, name: str) -> bytes:
         """Return an extended attribute; see `xattrs`."""

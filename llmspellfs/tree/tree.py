@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterable, Mapping
 
-from llmspellfs.errors import AlreadyExists, NotFound, ReadOnly
+from llmspellfs.errors import AlreadyExists, NotEmpty, NotFound, ReadOnly
 from llmspellfs.model.artifact import Kind
 from llmspellfs.model.names import CONTROL
 from llmspellfs.model.values import check_type
@@ -150,18 +151,41 @@ class Tree:
         source.settle(old, caller)
         target.settle(new, caller)
         ctx, moved, over = self._ctx, source.open_file(old), target.find_open_file(new)
-        with ctx.opened.standing(moved, over):
+        inside = self._open_inside(source, old, target, new, caller)
+        with ctx.opened.standing(moved, over, *inside):
             entry = ctx.store.entries.rename(source.place(old), target.place(new), by=origin_of(caller))
-            if moved is not None:
+            if moved is not None and moved.ino == entry.ino:
                 moved.follow(entry)
             if over is not None and over is not moved:
                 ctx.opened.remove(over, None)
+            for file in inside:
+                file.follow(ctx.store.entries.lookup(file.place.folder, file.place.name))
         source.cache.forget(source.ino, old)
         target.cache.forget(target.ino, new)
         if entry.kind is Kind.FOLDER:
             ctx.cache.drop(source.sid)
             ctx.cache.drop(target.sid)
             self._forget_folders()
+
+    def _open_inside(
+        self, source: EntryFolder, old: str, target: EntryFolder, new: str, caller: Caller
+    ) -> list[OpenFile]:
+        """Return the files, open now, that may be in the folder *old* when it changes its session.
+
+        Raises NotEmpty where the folder would replace one with files not committed yet.
+        """
+        opened, moved = self._ctx.opened, source.child_attr(old)
+        if not stat.S_ISDIR(moved.mode):
+            return []
+        if opened.pending_in(target.ino_of(new)):
+            raise NotEmpty(new)
+        if source.sid == target.sid:
+            return []
+        inside = opened.of_session(source.sid)
+        for file in inside:
+            if file.entry is None:
+                file.commit(origin_of(caller))
+        return inside
 
     def _forget_folders(self) -> None:
         self._folders.clear()
@@ -260,6 +284,10 @@ class Tree:
         blocks, free, available = (n // _BLOCK for n in (space.total, space.free, space.available))
         spare = max(free, 1)
         return Statfs(_BLOCK, _BLOCK, blocks, free, available, space.artifacts + spare, spare, spare, namemax=255)
+
+    def sync(self) -> None:
+        """Return when everything committed so far survives power loss."""
+        self._ctx.store.sync()
 
     def destroy(self) -> None:
         """Commit everything: the mount is gone."""

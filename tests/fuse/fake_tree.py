@@ -227,6 +227,9 @@ class FakeTree:
     def statfs(self) -> Statfs:
         return Statfs(4096, 4096, 1000, 900, 800, 700, 600, 500, 255)
 
+    def sync(self) -> None:
+        self.note("sync")
+
     def destroy(self) -> None:
         self.note("destroy")
 

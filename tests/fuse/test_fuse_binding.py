@@ -282,3 +282,10 @@ def test_a_signal_lets_a_slow_operation_finish(fake: FakeMount) -> None:
     assert fake.process.wait(10) == 0
     assert fake.asked()[-1] == "destroy"
     assert _code(lambda: os.close(descriptor)) == errno.ENOTCONN
+
+
+def test_fsync_of_a_folder_syncs_the_tree(fake: FakeMount) -> None:
+    folder = os.open(fake.path, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    assert fake.asked() == ["sync"]

@@ -40,16 +40,16 @@ class Filling:
         sid = self.db.execute(
             "INSERT INTO session (id, ino, created_ns, seq, head, last_ns, trail_size, horizon_seq,"
             " next_sequence, artifact_count, total_size, change)"
-            " VALUES (?, ?, ?, 1, '', 0, 0, 0, 1, 0, 0, 0)",
-            (row["id"] or f"{ino:08x}-0000-4000-8000-000000000000", ino, row["created"]),
+            " VALUES (?, ?, ?, 1, '', ?, 0, 0, 1, 0, 0, 0)",
+            (row["id"] or f"{ino:08x}-0000-4000-8000-000000000000", ino, row["created"], row["updated"]),
         ).lastrowid
         assert sid is not None
         self.db.execute(
             "INSERT INTO session_row (sid, seq_from, name, dirname, description, status, tags, metadata,"
-            " parent, updated_ns) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " parent) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)",
             (
                 sid, row["name"], dirname, row["description"], row["status"], json.dumps(row["tags"]),
-                json.dumps(row["metadata"]), row["parent"], row["updated"],
+                json.dumps(row["metadata"]), row["parent"],
             ),
         )  # fmt: skip
         found = [(key, value, sid) for key, value in labels(row["tags"], row["metadata"])]

@@ -1,0 +1,196 @@
+"""The control directory: every file of it read and written, and what is refused whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import Mounted, events, refused, wait_for
+
+
+def sidecar(s: Path, name: str) -> Path:
+    return s / ".session/artifacts" / f"{name}.json"
+
+
+def test_every_file_is_there_by_name_and_never_listed(live: Mounted, s: Path) -> None:
+    assert os.listdir(s) == []
+    assert ".session" not in live.shell("ls -a; find .", s).stdout
+    control = s / ".session"
+    assert sorted(os.listdir(control)) == sorted(
+        ["id", "status", "name", "description", "tags", "parent", "session.json", "artifacts", "events.jsonl"]
+    )
+    for name in os.listdir(control):
+        path = control / name
+        if path.is_file():
+            assert path.stat().st_size == len(path.read_bytes())
+
+
+def test_fields_say_what_the_store_says(live: Mounted, s: Path) -> None:
+    with live.open() as door:
+        session = door.sessions.update(s.name, description="two\nlines", tags=["a", "b"], metadata={"k": [1]})
+        control = s / ".session"
+        assert (control / "id").read_text() == f"{session.id}\n"
+        assert (control / "status").read_text() == "active\n"
+        assert (control / "name").read_text() == f"{s.name}\n"
+        assert (control / "description").read_text() == "two\nlines\n"
+        assert (control / "tags").read_text() == "a\nb\n"
+        assert (control / "parent").read_text() == ""
+        document = json.loads((control / "session.json").read_text())
+        assert document["metadata"] == {"k": [1]}
+        assert (document["seq"], document["head"]) == (session.seq, session.head)
+
+
+def test_status_follows_the_lifecycle(live: Mounted, s: Path) -> None:
+    status = s / ".session/status"
+    for word in ("suspended", "active", "failed: disk on fire"):
+        live.shell(f"echo '{word}' > .session/status", s)
+    assert status.read_text() == "failed\n"
+    assert json.loads((s / ".session/session.json").read_text())["failure_reason"] == "disk on fire"
+    assert [e["kind"].split(".")[1] for e in events(s)] == ["created", "suspended", "resumed", "failed"]
+    for word in ("active", "completed", "nonsense", "failed", "", "active: why", "two\nlines"):
+        with refused(errno.EINVAL):
+            status.write_text(f"{word}\n")
+            raise OSError(errno.EINVAL, "what changes nothing need not fail") if word == "failed" else AssertionError
+    assert status.read_text() == "failed\n"
+    assert len(events(s)) == 4
+
+
+def test_fields_are_written(live: Mounted, s: Path) -> None:
+    parent = live.session(s.name + "-parent")
+    control = s / ".session"
+    live.shell(f"echo 'a text' > .session/description; printf 'x\\n\\n y \\n' > .session/tags; "
+               f"echo {parent.name} > .session/parent", s)  # fmt: skip
+    assert (control / "description").read_text() == "a text\n"
+    assert (control / "tags").read_text() == "x\ny\n"
+    assert (control / "parent").read_text() == (parent / ".session/id").read_text()
+    live.shell("echo z >> .session/tags", s)
+    assert (control / "tags").read_text() == "x\ny\nz\n"
+    live.shell(": > .session/parent; : > .session/tags; : > .session/description", s)
+    wait_for(lambda: not any((control / name).read_text() for name in ("parent", "tags", "description")))
+    for name, text in (("parent", "nobody"), ("parent", s.name), ("name", "two\nlines"), ("name", "\n")):
+        with refused(errno.EINVAL, errno.ENOENT):
+            (control / name).write_text(text)
+    with refused(errno.EINVAL):
+        (control / "description").write_bytes(b"\xff\xfe")
+    assert (control / "name").read_text() == f"{s.name}\n"
+
+
+def test_name_renames_the_directory(live: Mounted, s: Path) -> None:
+    (s / "f").write_text("x")
+    (s / ".session/name").write_text(f"{s.name}/with a slash\n")
+    moved = live.sessions / f"{s.name}%2Fwith a slash"
+    wait_for(moved.exists, seconds=2)
+    assert (moved / "f").read_text() == "x"
+    assert (moved / ".session/name").read_text() == f"{s.name}/with a slash\n"
+
+
+def test_session_json_is_written_whole_or_not_at_all(live: Mounted, s: Path) -> None:
+    path = s / ".session/session.json"
+    document: dict[str, Any] = json.loads(path.read_text())
+    document |= {"description": "new", "tags": ["t"], "metadata": {"deep": {"er": [1, None, "x"]}}}
+    path.write_text(json.dumps(document))
+    now = json.loads(path.read_text())
+    assert (now["description"], now["tags"], now["metadata"]) == ("new", ["t"], {"deep": {"er": [1, None, "x"]}})
+    live.shell("jq '.tags += [\"u\"]' .session/session.json > /tmp/$$.json && cp /tmp/$$.json .session/session.json; "
+               "rm /tmp/$$.json", s)  # fmt: skip
+    assert (s / ".session/tags").read_text() == "t\nu\n"
+    before, seen = path.read_text(), len(events(s))
+    for bad in (
+        "{", "[]", "null", '{"tags": "x"}', '{"tags": [1]}', '{"metadata": []}', '{"metadata": {"a": NaN}}',
+        '{"unknown": 1}', '{"id": "x"}', '{"status": "completed"}', '{"description": "changed", "tags": 5}', '"text"',
+        '{"description": null}', '{"name": ""}', '{"dirname": "x"}', '{"description": "changed"} trailing',
+    ):  # fmt: skip
+        with refused(errno.EINVAL, what=bad):
+            path.write_text(bad)
+        assert path.read_text() == before, bad
+    assert len(events(s)) == seen
+
+
+def test_sidecars_mirror_the_artifacts(live: Mounted, s: Path) -> None:
+    (s / "a/b").mkdir(parents=True)
+    (s / "a/b/c.csv").write_text("1,2\n")
+    (s / "top").write_text("x")
+    (s / "link").symlink_to("top")
+    assert live.shell("cd .session/artifacts && find . -type f | sort", s).stdout == "./a/b/c.csv.json\n./top.json\n"
+    document = json.loads(sidecar(s, "a/b/c.csv").read_text())
+    assert (document["name"], document["size"], document["mime_type"]) == ("a/b/c.csv", 4, "text/csv")
+    assert sidecar(s, "top").stat().st_size == len(sidecar(s, "top").read_bytes())
+    for gone in (sidecar(s, "link"), sidecar(s, "none"), s / ".session/artifacts/top"):
+        with refused(errno.ENOENT):
+            gone.read_text()
+
+
+def test_a_sidecar_is_written_whole_or_not_at_all(live: Mounted, s: Path) -> None:
+    (s / "f").write_text("x")
+    path = sidecar(s, "f")
+    document = json.loads(path.read_text())
+    document |= {"artifact_type": "tool_result", "tags": ["t"], "custom": {"n": 1.5}, "description": "d"}
+    path.write_text(json.dumps(document, indent=4))
+    now = json.loads(path.read_text())
+    assert (now["artifact_type"], now["tags"], now["custom"], now["version"]) == ("tool_result", ["t"], {"n": 1.5}, 1)
+    path.write_text('{"tags": ["only"]}')
+    now = json.loads(path.read_text())
+    assert (now["tags"], now["custom"]) == (["only"], {"n": 1.5})
+    before, seen = path.read_text(), len(events(s))
+    assert [e["kind"] for e in events(s)][-2:] == ["artifact.updated"] * 2
+    for bad in (
+        "", "{", "[1]", '{"artifact_type": "Bad Type"}', '{"custom": 3}', '{"tags": ["a", 1]}', '{"size": 7}',
+        '{"tags": ["changed"], "name": "other"}', '{"custom": {"x": Infinity}}', '{"nope": 1}', '{"tags": null}',
+    ):  # fmt: skip
+        if bad:
+            with refused(errno.EINVAL, what=bad):
+                path.write_text(bad)
+        assert path.read_text() == before, bad
+    assert len(events(s)) == seen
+    assert (s / "f").read_text() == "x"
+
+
+def test_a_sidecar_of_a_file_being_written_is_applied_to_it(live: Mounted, s: Path) -> None:
+    with open(s / "f", "w") as file:
+        file.write("one")
+        file.flush()
+        os.fsync(file.fileno())
+        sidecar(s, "f").write_text('{"tags": ["t"]}')
+        file.write(" two")
+    assert (s / "f").read_text() == "one two"
+    assert json.loads(sidecar(s, "f").read_text())["tags"] == ["t"]
+
+
+def test_the_trail_is_of_exact_size_and_a_chain(live: Mounted, s: Path) -> None:
+    from blake3 import blake3
+
+    for number in range(3):
+        (s / f"f{number}").write_text("x")
+    wait_for(lambda: len(events(s)) == 4)
+    path = s / ".session/events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert path.stat().st_size == sum(map(len, lines))
+    prev = "0" * 64
+    for number, line in enumerate(lines, 1):
+        event = json.loads(line)
+        assert (event["seq"], event["prev"]) == (number, prev)
+        assert (event["actor"], event["door"]) == (f"uid:{os.getuid()}", "mount")
+        prev = blake3(line.rstrip(b"\n")).hexdigest()
+    assert os.getxattr(s, "user.llmspell.head").decode() == prev
+    assert live.shell("wc -l < .session/events.jsonl", s).stdout.strip() == "4"
+    with refused(errno.EROFS):
+        path.write_text("")
+
+
+@pytest.mark.parametrize("name", ["id", "events.jsonl"])
+def test_what_cannot_be_written_is_erofs(live: Mounted, s: Path, name: str) -> None:
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND):
+        with refused(errno.EROFS):
+            os.open(s / ".session" / name, flags)
+
+
+def test_reads_in_pieces_and_huge_writes(live: Mounted, s: Path) -> None:
+    (s / ".session/description").write_text("d" * 10_000)
+    with open(s / ".session/description", "rb", buffering=0) as file:
+        assert b"".join(iter(lambda: file.read(999), b"")) == b"d" * 10_000 + b"\n"
+    with refused(errno.EFBIG):
+        (s / ".session/description").write_bytes(b"x" * (4 << 20))

@@ -1,0 +1,303 @@
+"""A mount's life beside other processes: started, ended, killed and recovered; never blocked, nothing ever lost."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from live import Mounted, events, refused, stored, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOLDER = """
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+db.execute("ROLLBACK")
+"""
+
+
+@pytest.fixture
+def write_lock(live: Mounted) -> Callable[[float], subprocess.Popen[bytes]]:
+    """Has another process hold the index's write lock for some seconds."""
+
+    def hold(seconds: float) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(live.store / "index.db"), str(seconds)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        process.stdout.close()
+        return process
+
+    return hold
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    call()
+    return time.monotonic() - begin
+
+
+def test_a_held_write_lock_delays_writers_only(
+    live: Mounted, s: Path, write_lock: Callable[[float], subprocess.Popen[bytes]]
+) -> None:
+    other = live.session(s.name + "-2")
+    (s / "f").write_text("content")
+    (other / "g").write_text("x")
+    os.setxattr(other / "g", "user.xdg.tags", b"seen")
+    stored(other, "g")
+    draft = os.open(other / "draft", os.O_CREAT | os.O_WRONLY)
+    os.write(draft, b"x")
+    os.fsync(draft)
+    holder = write_lock(3)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        os.close(draft)
+        waiting: list[concurrent.futures.Future[Any]] = [
+            pool.submit((s / "d").mkdir),
+            pool.submit((s / "new").write_text, "waits"),
+        ]
+        time.sleep(0.2)
+        took = {
+            name: _timed(call)
+            for name, call in {
+                "ls elsewhere": lambda: os.listdir(other),
+                "ls of all": lambda: list(os.scandir(live.sessions)),
+                "stat elsewhere": (other / "g").stat,
+                "read elsewhere": (other / "g").read_text,
+                "read in the same session": (s / "f").read_text,
+                "a name that is not there": (other / "none").exists,
+                "attributes": lambda: os.getxattr(other / "g", "user.llmspell.hash"),
+                "a draft not sealed yet": (other / ".session/events.jsonl").read_text,
+                "control": (other / ".session/session.json").read_text,
+                "trail": (other / ".session/events.jsonl").read_text,
+                "search": lambda: list(os.walk(live.path / "search" / f"session:{other.name} tag:seen")),
+                "by-tag": lambda: os.listdir(live.path / "by-tag/seen/artifacts"),
+                "open for writing": lambda: os.close(os.open(other / "g", os.O_RDONLY)),
+                "statfs": lambda: os.statvfs(live.path),
+            }.items()
+        }
+        assert not any(future.done() for future in waiting), str(took)
+        assert max(took.values()) < 1, took
+        assert sum(took.values()) < 2, took
+        holder.wait()
+        for future in waiting:
+            future.result(timeout=10)
+    assert (s / "new").read_text() == "waits"
+    assert (s / "d").is_dir()
+
+
+def test_a_slow_close_does_not_hold_up_a_rename_of_its_session(
+    live: Mounted, s: Path, write_lock: Callable[[float], subprocess.Popen[bytes]]
+) -> None:
+    other = live.session(s.name + "-2")
+    kept = os.open(s / "f", os.O_CREAT | os.O_WRONLY)
+    os.write(kept, b"x")
+    holder = write_lock(1.5)
+    closing = threading.Thread(target=os.close, args=(kept,))
+    renaming = threading.Thread(target=os.rename, args=(s, live.sessions / f"{s.name}-3"))
+    closing.start()
+    time.sleep(0.1)
+    renaming.start()
+    time.sleep(0.1)
+    assert _timed(lambda: os.listdir(other)) < 0.5
+    holder.wait()
+    closing.join(10)
+    renaming.join(10)
+    assert (live.sessions / f"{s.name}-3" / "f").read_bytes() == b"x"
+
+
+def test_a_stale_mount_is_recovered(own: Mounted) -> None:
+    own.mount()
+    s = own.session("s")
+    (s / "f").write_text("x")
+    own.kill(signal.SIGKILL)
+    with refused(errno.ENOTCONN):
+        os.listdir(own.path)
+    own.mount()
+    assert (s / "f").read_text() == "x"
+    own.umount()
+    own.mount()
+    own.kill(signal.SIGKILL)
+    own.umount()
+    assert os.listdir(own.path) == []
+
+
+def test_bad_mount_points_are_one_line(own: Mounted, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").touch()
+    (tmp_path / "file").touch()
+    own.mount()
+    for place, why in (
+        (tmp_path / "missing", "no such file"),
+        (tmp_path / "full", "not empty"),
+        (tmp_path / "file", "not a directory"),
+        (own.path, "already mounted"),
+        (tmp_path, "holds the store"),
+        (own.store, "holds the store"),
+        (own.store / "blobs", "inside the store"),
+    ):
+        done = own.command("mount", str(place), check=False)
+        assert done.returncode == 1, place
+        assert len(done.stderr.splitlines()) == 1
+        assert why in done.stderr.lower()
+    assert "sessions" in os.listdir(own.path)
+
+
+def test_a_busy_mount_is_not_unmounted(own: Mounted) -> None:
+    own.mount()
+    s = own.session("s")
+    kept = os.open(s / "f", os.O_CREAT | os.O_WRONLY)
+    os.write(kept, b"x")
+    done = own.command("umount", str(own.path), check=False)
+    assert done.returncode == 1
+    assert "busy" in done.stderr
+    assert f"({os.getpid()})" in done.stderr
+    os.write(kept, b"y")
+    os.close(kept)
+    own.umount()
+    own.mount()
+    assert (s / "f").read_bytes() == b"xy"
+
+
+def test_two_mounts_of_one_store_see_each_other(own: Mounted, tmp_path: Path) -> None:
+    own.mount()
+    second = tmp_path / "second"
+    second.mkdir()
+    own.command("mount", str(second))
+    try:
+        s = own.session("s")
+        (s / "f").write_text("from the first")
+        assert (second / "sessions/s/f").read_text() == "from the first"
+        (second / "sessions/s/f").write_text("and from the second")
+        assert (s / "f").read_text() == "and from the second"
+        (second / "sessions/s/.session/status").write_text("suspended")
+        with refused(errno.EROFS):
+            (s / "f").write_text("x")
+    finally:
+        own.command("umount", str(second))
+
+
+def test_commands_that_come_and_go_take_nothing_with_them(own: Mounted) -> None:
+    own.mount()
+    s = own.session("s")
+    written = []
+    for number in range(12):
+        (s / f"m{number}").write_text(str(number))
+        name = f"c{number}"
+        own.command("artifact", "put", "s", "-", "--name", name, stdin=str(number))
+        written += [f"m{number}", name]
+    own.kill(signal.SIGKILL)
+    with own.open() as door:
+        assert sorted(a.name for a in door.artifacts.list("s")) == sorted(written)
+    own.mount()
+    assert sorted(os.listdir(s)) == sorted(written)
+
+
+MANY = 500
+THROUGH_MOUNT = """
+import os, sys
+for i in range(int(sys.argv[3])):
+    with open(f"{sys.argv[1]}/{sys.argv[2]}-{i}", "w") as file:
+        file.write(f"{sys.argv[2]} {i}")
+"""
+THROUGH_API = """
+import sys
+from llmspellfs import open_store
+with open_store(sys.argv[1]) as store:
+    for i in range(int(sys.argv[3])):
+        store.artifacts.put(sys.argv[2], f"api-{i}", b"api %d" % i)
+"""
+
+
+def test_four_doors_write_at_once_and_none_is_lost(own: Mounted, tmp_path: Path) -> None:
+    own.mount()
+    s = own.session("s")
+    session_id = (s / ".session/id").read_text().strip()
+    script = tmp_path / "store.lua"
+    script.write_text(f"""
+for i = 0, {MANY - 1} do
+  Artifact.store("{session_id}", "tool_result", "lua-" .. i, "lua " .. i)
+end
+""")
+    python = [sys.executable, "-c"]
+    jobs = [
+        [*python, THROUGH_MOUNT, str(s), "one", str(MANY)],
+        [*python, THROUGH_MOUNT, str(s), "two", str(MANY)],
+        own.words("run", str(script)),
+        [*python, THROUGH_API, str(own.store), "s", str(MANY)],
+    ]
+    processes = [
+        subprocess.Popen(job, env=own.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for job in jobs
+    ]
+    names = [f"cmd-{number}" for number in range(5)]
+    for name in names:  # and short-lived ones beside them
+        own.command("artifact", "put", "s", "-", "--name", name, stdin=name.replace("-", " "))
+        own.command("session", "show", "s")
+    for process, job in zip(processes, jobs, strict=True):
+        out, complaints = process.communicate(timeout=120)
+        assert (process.returncode, complaints) == (0, ""), (job, out, complaints)
+    wanted = {f"{door}-{i}": f"{door} {i}" for door in ("one", "two", "lua", "api") for i in range(MANY)}
+    wanted |= {name: name.replace("-", " ") for name in names}
+    wait_for(lambda: len(events(s)) == 1 + len(wanted), lambda: len(events(s)))
+    assert set(os.listdir(s)) == set(wanted)
+    assert [name for name, content in wanted.items() if (s / name).read_text() != content] == []
+    assert int(os.getxattr(s, "user.llmspell.artifact_count")) == len(wanted)
+    assert "locked" not in own.log.read_text()
+    assert own.command("verify", "s").returncode == 0
+
+
+def _shell_timed(mounted: Mounted, script: str) -> float:
+    return _timed(lambda: mounted.shell(script, mounted.store))
+
+
+def _random_file(path: Path, mebibytes: int) -> None:
+    source = random.Random(mebibytes)
+    with open(path, "wb", buffering=0) as file:
+        file.writelines(source.randbytes(1 << 20) for _ in range(mebibytes))
+
+
+def _peak(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
+
+
+def _disk_use(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("mebibytes", [int(os.environ.get("LARGE_MEBIBYTES", "1024"))])
+def test_a_large_file_is_written_and_read_in_little_memory(own: Mounted, tmp_path: Path, mebibytes: int) -> None:
+    """LARGE_MEBIBYTES in the environment makes it another size."""
+    own.mount()
+    s = own.session("s")
+    source = tmp_path / "source"
+    _random_file(source, mebibytes)
+    took = {}
+    for name in ("first", "second"):
+        before = _disk_use(own.store)
+        took[f"write {name}"] = _shell_timed(own, f"cp {source} {s}/{name}")
+        wait_for(lambda: not own.spooled())
+        added = _disk_use(own.store) - before
+        if name == "second":
+            assert added < mebibytes * (1 << 20) / 100, added
+        took[f"read {name}"] = _shell_timed(own, f"cmp {source} {s}/{name}")
+    peak = _peak(own.pid)
+    figures = {name: f"{mebibytes / seconds:.0f} MiB/s" for name, seconds in took.items()}
+    print(f"\n{mebibytes} MiB: {figures}, peak {peak} MiB, second copy adds {added} bytes")
+    assert peak < 300
+    source.unlink()

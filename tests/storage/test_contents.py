@@ -1,0 +1,128 @@
+"""Contents and chunks as rows: each once, looked for under the lock, condemned and removed in two passes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from llmspellfs.errors import Corrupt
+from llmspellfs.storage import contents
+from llmspellfs.storage.blobs import MemoryBlobs
+from llmspellfs.storage.content import ChunkCache, ContentReader
+from llmspellfs.storage.ingest import KNOWN, stage_bytes
+from llmspellfs.storage.schema import migrate
+
+BIG = os.urandom(5 << 20)
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, None)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def blobs() -> MemoryBlobs:
+    return MemoryBlobs()
+
+
+def place(db: sqlite3.Connection, blobs: MemoryBlobs, data: bytes) -> contents.Placed:
+    return contents.place(db, stage_bytes(data, blobs, 1024), blobs)
+
+
+def refer(db: sqlite3.Connection, cid: int) -> None:
+    db.execute("INSERT INTO entry (sid, folder, name, ino, kind, content) VALUES (1, 1, ?, 1, 0, ?)", (str(cid), cid))
+
+
+def read(db: sqlite3.Connection, blobs: MemoryBlobs, cid: int) -> bytes:
+    cache = ChunkCache()
+    size, refs = contents.load_refs(db, cid)
+    data = ContentReader(refs, size, blobs, cache).read_at(0, size)
+    cache.close()
+    return data
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(60_000), os.urandom(65_536), bytes(9 << 20), BIG])
+def test_what_is_placed_reads_back_and_is_kept_once(db: sqlite3.Connection, blobs: MemoryBlobs, data: bytes) -> None:
+    first = place(db, blobs, data)
+    assert place(db, blobs, data) == first == contents.find(db, bytes.fromhex(first.hash))
+    assert read(db, blobs, first.cid) == data
+    assert first.size == len(data)
+    stored = db.execute("SELECT stored_size FROM content").fetchall()
+    assert stored == [(first.stored_size,)]
+    kept = contents.totals(db)[1]
+    assert kept == sum(size for _, size in blobs.iterate()) + sum(
+        row[0] for table in ("content", "chunk") for row in db.execute(f"SELECT coalesce(length(data), 0) FROM {table}")
+    )
+
+
+def test_chunks_are_shared(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
+    first = place(db, blobs, BIG)
+    second = place(db, blobs, BIG + b"tail")
+    assert first.cid != second.cid
+    assert contents.totals(db)[0] < 2 * len(BIG)
+    assert read(db, blobs, second.cid) == BIG + b"tail"
+
+
+def test_a_chunk_that_vanished_while_it_was_staged_is_refused(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
+    staged = stage_bytes(BIG, blobs, 1024)
+    blobs.delete(staged.chunks[0].hash.hex())
+    with pytest.raises(Corrupt, match="vanished"):
+        contents.place(db, staged, blobs)
+    known = stage_bytes(BIG, blobs, 1024, known=lambda _: True)
+    assert {chunk.codec for chunk in known.chunks} == {KNOWN}
+    with pytest.raises(Corrupt, match="vanished"):
+        contents.place(db, known, blobs)
+
+
+def test_known_chunks_take_the_rows_that_are_there(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
+    place(db, blobs, BIG)
+    more = stage_bytes(BIG + b"tail", blobs, 1024, known=lambda digest: contents.is_known_chunk(db, digest))
+    assert KNOWN in {chunk.codec for chunk in more.chunks}
+    assert read(db, blobs, contents.place(db, more, blobs).cid) == BIG + b"tail"
+
+
+def test_what_nothing_refers_to_goes_in_the_second_pass(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
+    kept, loose = place(db, blobs, BIG + b"kept"), place(db, blobs, BIG)
+    small = place(db, blobs, b"small")
+    refer(db, kept.cid)
+    assert contents.condemn(db, 100) == 2
+    assert contents.condemn(db, 200) == 0
+    assert contents.condemned(db, 100)[0] == 0
+    assert contents.condemned(db, 101)[0] == 2
+    gone = contents.remove_condemned(db, 101)
+    shared = {ref.hash.hex() for ref in contents.load_refs(db, kept.cid)[1]}
+    assert not shared & set(gone)
+    assert contents.find(db, bytes.fromhex(loose.hash)) is contents.find(db, bytes.fromhex(small.hash)) is None
+    assert all(not contents.has_chunk(db, chunk) for chunk in gone)
+    assert read(db, blobs, kept.cid) == BIG + b"kept"
+    assert contents.count_chunks(db) == len(shared)
+
+
+def test_condemned_content_is_pardoned_by_being_stored_or_used_again(
+    db: sqlite3.Connection, blobs: MemoryBlobs
+) -> None:
+    first, second, third = (place(db, blobs, data) for data in (BIG, b"small", b"used"))
+    contents.condemn(db, 100)
+    assert not contents.is_known_chunk(db, contents.load_refs(db, first.cid)[1][0].hash)
+    assert place(db, blobs, BIG) == first
+    assert place(db, blobs, b"small") == second
+    refer(db, third.cid)
+    contents.condemn(db, 150)
+    contents.remove_condemned(db, 101)
+    assert [read(db, blobs, each.cid) for each in (first, second, third)] == [BIG, b"small", b"used"]
+
+
+def test_content_that_is_not_whole_in_the_index_is_corrupt(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
+    placed = place(db, blobs, BIG)
+    with pytest.raises(Corrupt, match="not in the index"):
+        contents.load_refs(db, placed.cid + 1)
+    db.execute("DELETE FROM content_chunk WHERE start > 0")
+    with pytest.raises(Corrupt, match="lacks chunks"):
+        contents.load_refs(db, placed.cid)
+    assert len(list(contents.loose_chunks(db))) == contents.count_chunks(db) - 1
