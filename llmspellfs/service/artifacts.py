@@ -22,7 +22,7 @@ from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifacts
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
-from llmspellfs.service.sessions import find_session
+from llmspellfs.service.session_rules import find_session
 from llmspellfs.service.versions import Given
 from llmspellfs.storage import contents, entries, journal
 from llmspellfs.storage.index import Connection

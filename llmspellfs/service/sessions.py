@@ -11,14 +11,10 @@ from typing import Any
 
 from llmspellfs.errors import (
     AlreadyExists,
-    InvalidName,
-    InvalidValue,
     LimitExceeded,
-    NotFound,
-    SessionNotActive,
 )
 from llmspellfs.model.event import Event, Origin
-from llmspellfs.model.names import check_component, dirname_for, from_view_name
+from llmspellfs.model.names import from_view_name
 from llmspellfs.model.session import (
     EVENT_KINDS,
     Action,
@@ -28,19 +24,26 @@ from llmspellfs.model.session import (
     action_to,
     next_status,
 )
-from llmspellfs.model.values import check_metadata, check_tags, check_text, is_text
+from llmspellfs.model.values import check_metadata, check_tags, check_text
 from llmspellfs.service import erasure, undelete
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.erasure import PurgeReport
 from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.search import Search
+from llmspellfs.service.session_rules import (
+    checked_parent,
+    dirname_of,
+    find_session,
+    find_trail,
+    free_dirname,
+    fresh,
+    put_row,
+    update_row,
+)
 from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import entries, journal, sessions
-from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
-_MIN_PREFIX = 4
-_ID_LENGTH = 36
 _CLOSING_SECONDS, _CLOSING_TRIES = 0.05, 10
 """How long the trail's readers wait for drafts, which mean a file that is open, or closed this very moment."""
 
@@ -51,39 +54,6 @@ class Keep:
 
 
 KEEP = Keep()
-
-
-def find_session(db: Connection, ref: str, *, deleted: bool = False) -> Session:
-    """Return the session that *ref* names: a directory name, an id, or a prefix of one id (4 characters or more).
-
-    A whole id comes first: no session can be called after another's to stand in for it. With *deleted* those that
-    are deleted count too, after the live ones. Raises NotFound, and InvalidValue where a prefix fits several.
-    """
-    if not isinstance(ref, str) or not ref or not is_text(ref):
-        raise NotFound("session", repr(ref))
-    found = sessions.by_id(db, ref, deleted=deleted) if len(ref) == _ID_LENGTH else None
-    found = found or sessions.by_dirname(db, ref)
-    if found is None and deleted:
-        found = sessions.deleted_by_dirname(db, ref)
-    if found is None and len(ref) >= _MIN_PREFIX and set(ref) <= set("0123456789abcdef-"):
-        fits = sessions.by_prefix(db, ref, deleted=deleted)
-        if len(fits) > 1:
-            raise InvalidValue("session", f"{ref} is the beginning of several ids")
-        found = fits[0] if fits else None
-    if found is None:
-        raise NotFound("session", ref)
-    return found
-
-
-def find_trail(db: Connection, ref: str) -> Session:
-    """Return the session that *ref* names, be it deleted, or purged and named by its id; raises as `find_session`."""
-    try:
-        return find_session(db, ref, deleted=True)
-    except NotFound:
-        purged = sessions.purged_by_id(db, ref) if isinstance(ref, str) and len(ref) == _ID_LENGTH else None
-        if purged is None:
-            raise
-        return purged
 
 
 class Sessions:
@@ -120,7 +90,7 @@ class Sessions:
         with self._engine.write(by) as tx:
             self._check_limit(tx)
             above = find_session(tx.db, parent).id if parent else None
-            directory = _dirname(tx, given_name) if dirname is None else _free_dirname(tx, dirname)
+            directory = dirname_of(tx, given_name) if dirname is None else free_dirname(tx, dirname)
             row = SessionRow(
                 given_name, directory, description, Status.ACTIVE, checked_tags, checked, above,
                 None, None,
@@ -135,7 +105,7 @@ class Sessions:
         sid = sessions.insert(tx.db, session_id, ino, tx.now_ns, created_by)
         seq = tx.journal.append(sid, "session.created", row.state, name=row.name, id=session_id, parent=row.parent)
         sessions.insert_row(tx.db, sid, row, seq)
-        return _fresh(tx, sid)
+        return fresh(tx, sid)
 
     def _check_limit(self, tx: Transaction) -> None:
         limit = self._engine.config.max_sessions
@@ -236,7 +206,7 @@ class Sessions:
             row = replace(SessionRow.of(session), status=status, ended_ns=ended)
             if action is Action.FAIL:
                 row, reason = replace(row, failure_reason=reason), None
-            return _put_row(tx, session, row, EVENT_KINDS[action], status=str(status), reason=reason)
+            return put_row(tx, session, row, EVENT_KINDS[action], status=str(status), reason=reason)
 
     def save(self, ref: str, label: str | None = None, *, by: Origin | None = None) -> Checkpoint:
         """Make a checkpoint of the session as it is, in any state; return when it survives power loss."""
@@ -279,10 +249,10 @@ class Sessions:
             if metadata is not None:
                 row = replace(row, metadata=check_metadata(metadata))
             if name is not None and name != old.name:
-                row = replace(row, name=name, dirname=_dirname(tx, check_text(name, "name"), session.sid))
+                row = replace(row, name=name, dirname=dirname_of(tx, check_text(name, "name"), session.sid))
             if not isinstance(parent, Keep):
-                row = replace(row, parent=_checked_parent(tx.db, session, parent))
-            return _update(tx, session, row)
+                row = replace(row, parent=checked_parent(tx.db, session, parent))
+            return update_row(tx, session, row)
 
     def rename(self, ref: str, dirname: str, *, by: Origin | None = None) -> Session:
         """Give the session the directory name *dirname*, and the name that it stands for.
@@ -291,9 +261,9 @@ class Sessions:
         """
         with self._engine.write(by) as tx:
             session = find_session(tx.db, ref)
-            directory = _free_dirname(tx, dirname, session.sid)
+            directory = free_dirname(tx, dirname, session.sid)
             row = replace(SessionRow.of(session), name=from_view_name(dirname), dirname=directory)
-            return _update(tx, session, row)
+            return update_row(tx, session, row)
 
     def tag(
         self, ref: str, *, add: Iterable[str] = (), remove: Iterable[str] = (), by: Origin | None = None
@@ -303,7 +273,7 @@ class Sessions:
         with self._engine.write(by) as tx:
             session = find_session(tx.db, ref)
             tags = tuple(tag for tag in dict.fromkeys(session.tags + added) if tag not in removed)
-            return _update(tx, session, replace(SessionRow.of(session), tags=tags))
+            return update_row(tx, session, replace(SessionRow.of(session), tags=tags))
 
     def delete(self, ref: str, *, by: Origin | None = None) -> Session:
         """Take the session out of every listing, in any state; `restore` brings it back. Return it as it was."""
@@ -329,12 +299,12 @@ class Sessions:
                 self._check_limit(tx)
             row = SessionRow.of(session)
             if sessions.dirname_taken(tx.db, row.dirname):
-                row = replace(row, dirname=_dirname(tx, row.name))
+                row = replace(row, dirname=dirname_of(tx, row.name))
             seq = tx.journal.append(session.sid, "session.restored", row.state, name=row.name)
             sessions.insert_row(tx.db, session.sid, row, seq)
             sessions.set_deleted(tx.db, session.sid, None)
             undelete.restore_run(tx, session, before=session.seq)
-            return _fresh(tx, session.sid)
+            return fresh(tx, session.sid)
 
     def purge(self, ref: str, *, by: Origin | None = None) -> PurgeReport:
         """Erase the session, deleted or not, for good: rows, metadata, and content that nothing else uses.
@@ -376,62 +346,3 @@ class Sessions:
         """Return at most *size* bytes of the audit trail as a file, from *offset* on."""
         with self._engine.index.snapshot() as db:
             return journal.trail_bytes(db, sid, offset, size)
-
-
-def _dirname(tx: Transaction, name: str, but: int | None = None) -> str:
-    return dirname_for(name, lambda candidate: sessions.dirname_taken(tx.db, candidate, but))
-
-
-def _free_dirname(tx: Transaction, dirname: str, but: int | None = None) -> str:
-    """Return *dirname* if it can be a session's; raise AlreadyExists or InvalidName."""
-    if sessions.dirname_taken(tx.db, dirname, but):
-        raise AlreadyExists("session", dirname)
-    if _dirname(tx, from_view_name(check_component(dirname)), but) != dirname:
-        raise InvalidName(dirname, "cannot be a session's directory")
-    return dirname
-
-
-def _update(tx: Transaction, session: Session, row: SessionRow) -> Session:
-    """Write *row* as the session's own where it differs; of a frozen session only the tags may."""
-    old = SessionRow.of(session)
-    if row == old:
-        return session
-    if not session.is_active and replace(row, tags=old.tags) != old:
-        raise SessionNotActive(session.dirname, session.status)
-    changed = [
-        name
-        for name in ("name", "description", "tags", "metadata", "parent")
-        if getattr(row, name) != getattr(old, name)
-    ]
-    told = {"name": row.name, "fields": changed}
-    return _put_row(tx, session, row, "session.updated", **told)
-
-
-def _put_row(tx: Transaction, session: Session, row: SessionRow, kind: str, **told: object) -> Session:
-    seq = tx.journal.append(session.sid, kind, row.state, **told)
-    sessions.end_row(tx.db, session.sid, seq)
-    sessions.insert_row(tx.db, session.sid, row, seq)
-    return _fresh(tx, session.sid)
-
-
-def _fresh(tx: Transaction, sid: int) -> Session:
-    """Return session *sid* with the numbers that this transaction will leave."""
-    tally = tx.journal.touch(sid)
-    return replace(
-        tx.session(sid),
-        updated_ns=tally.last_ns,
-        seq=tally.seq, head=tally.head, artifact_count=tally.artifact_count, total_artifact_size=tally.total_size,
-    )  # fmt: skip
-
-
-def _checked_parent(db: Connection, session: Session, ref: str | None) -> str | None:
-    if ref is None:
-        return None
-    parent = above = find_session(db, ref)
-    while True:
-        if above.id == session.id:
-            raise InvalidValue("parent", f"{ref} is the session itself or a descendant of it")
-        following = sessions.by_id(db, above.parent_session_id, deleted=True) if above.parent_session_id else None
-        if following is None:
-            return parent.id
-        above = following

@@ -13,7 +13,7 @@ from llmspellfs.service import checking, erasure
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.checking import ChainReport, FsckReport, Progress
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.sessions import find_trail
+from llmspellfs.service.session_rules import find_trail
 from llmspellfs.storage import contents, erasing, figures
 from llmspellfs.storage.blobs import FileBlobs
 from llmspellfs.storage.lost import LostFound, LostItem

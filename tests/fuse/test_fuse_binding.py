@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import FakeMount
+    from tests.fuse.conftest import FakeMount
 
 pytestmark = pytest.mark.mount
 

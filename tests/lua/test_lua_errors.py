@@ -67,7 +67,7 @@ def test_what_does_not_exist_is_nil_and_a_message_from_lookups_only(run: Run) ->
 def test_the_traceback_is_the_scripts_own(spell_store: Store) -> None:
     with pytest.raises(ScriptFailed) as caught:
         Script(spell_store).run_code('local function inner()\nSession.suspend("x")\nend\ninner()', "@t.lua")
-    traceback = caught.value.traceback  # type: ignore[attr-defined]
+    traceback = caught.value.traceback
     assert "t.lua:4: in main chunk" in traceback
     assert "llmspellfs" not in traceback
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from live import Mounted
+
+from tests.mount.live import Mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from live import Calls, Mounted, refused, wait_for
+from tests.mount.live import Calls, Mounted, refused, wait_for
 
 
 def _fill(live: Mounted, s: Path) -> None:

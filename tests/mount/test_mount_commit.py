@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from live import Mounted, events, refused, stored, version, wait_for
+
+from tests.mount.live import Mounted, events, refused, stored, version, wait_for
 
 WAYS = {
     "echo": ("echo x > f", "x\n"),
@@ -158,7 +159,7 @@ def test_what_was_closed_survives_the_daemon_being_killed(own: Mounted, size: in
     own.mount()
     assert (s / "f").read_bytes() == content
     assert len(stored(s, "f")) == 1
-    assert own.command("verify", "--all", check=False).returncode in {0, 2}
+    own.command("verify")
 
 
 def test_what_was_not_closed_is_found_in_lost_after_a_kill(own: Mounted) -> None:

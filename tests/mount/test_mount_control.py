@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Mounted, events, refused, wait_for
+
+from tests.mount.live import Mounted, events, refused, wait_for
 
 
 def sidecar(s: Path, name: str) -> Path:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from live import Mounted, events, refused, stored, wait_for
+
+from tests.mount.live import Mounted, events, refused, stored, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ def test_a_held_write_lock_delays_writers_only(
                 "trail": (other / ".session/events.jsonl").read_text,
                 "search": lambda: list(os.walk(live.path / "search" / f"session:{other.name} tag:seen")),
                 "by-tag": lambda: os.listdir(live.path / "by-tag/seen/artifacts"),
-                "open for writing": lambda: os.close(os.open(other / "g", os.O_RDONLY)),
+                "open and close": lambda: os.close(os.open(other / "g", os.O_RDONLY)),
                 "statfs": lambda: os.statvfs(live.path),
             }.items()
         }

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from live import Mounted, version, wait_for
+
+from tests.mount.live import Mounted, version, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from live import Calls, Mounted, attribute, events, refused, stored, version, wait_for
+
+from tests.mount.live import Calls, Mounted, attribute, events, refused, stored, version, wait_for
 
 
 def test_append_from_many_threads_loses_nothing(live: Mounted, s: Path) -> None:

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from live import Mounted, refused, wait_for
+
+from tests.mount.live import Mounted, refused, wait_for
 
 NAMES = ["a", "b", "c", "d/a", "d/b", "e/a", "d", "e", "d/e"]
 

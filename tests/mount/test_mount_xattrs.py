@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from live import Mounted, attribute, events, refused
+
+from tests.mount.live import Mounted, attribute, events, refused
 
 
 def _custom(s: Path, name: str) -> object:

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from trees import Walker
 
 from llmspellfs import open_store
 from llmspellfs.config import Config
+from tests.tree.trees import Walker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from trees import Walker, close, content_of
 
 from llmspellfs.errors import (
     AlreadyExists,
@@ -25,6 +24,7 @@ from llmspellfs.errors import (
     SessionNotActive,
     SpellError,
 )
+from tests.tree.trees import Walker, close, content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,115 @@
+"""The rules behind sessions: how a ref finds one, what its directory is called, how its row changes.
+
+Every function runs on the caller's connection or in its transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, NotFound, SessionNotActive
+from llmspellfs.model.names import check_component, dirname_for, from_view_name
+from llmspellfs.model.session import Session
+from llmspellfs.model.values import is_text
+from llmspellfs.service.engine import Transaction
+from llmspellfs.storage import sessions
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.sessions import SessionRow
+
+_MIN_PREFIX = 4
+_ID_LENGTH = 36
+
+
+def find_session(db: Connection, ref: str, *, deleted: bool = False) -> Session:
+    """Return the session that *ref* names: a directory name, an id, or a prefix of one id (4 characters or more).
+
+    A whole id comes first: no session can be called after another's to stand in for it. With *deleted* those that
+    are deleted count too, after the live ones. Raises NotFound, and InvalidValue where a prefix fits several.
+    """
+    if not isinstance(ref, str) or not ref or not is_text(ref):
+        raise NotFound("session", repr(ref))
+    found = sessions.by_id(db, ref, deleted=deleted) if len(ref) == _ID_LENGTH else None
+    found = found or sessions.by_dirname(db, ref)
+    if found is None and deleted:
+        found = sessions.deleted_by_dirname(db, ref)
+    if found is None and len(ref) >= _MIN_PREFIX and set(ref) <= set("0123456789abcdef-"):
+        fits = sessions.by_prefix(db, ref, deleted=deleted)
+        if len(fits) > 1:
+            raise InvalidValue("session", f"{ref} is the beginning of several ids")
+        found = fits[0] if fits else None
+    if found is None:
+        raise NotFound("session", ref)
+    return found
+
+
+def find_trail(db: Connection, ref: str) -> Session:
+    """Return the session that *ref* names, be it deleted, or purged and named by its id; raises as `find_session`."""
+    try:
+        return find_session(db, ref, deleted=True)
+    except NotFound:
+        purged = sessions.purged_by_id(db, ref) if isinstance(ref, str) and len(ref) == _ID_LENGTH else None
+        if purged is None:
+            raise
+        return purged
+
+
+def dirname_of(tx: Transaction, name: str, but: int | None = None) -> str:
+    """Return the directory name for a session called *name*, free but for the session *but* (a sid)."""
+    return dirname_for(name, lambda candidate: sessions.dirname_taken(tx.db, candidate, but))
+
+
+def free_dirname(tx: Transaction, dirname: str, but: int | None = None) -> str:
+    """Return *dirname* if it can be a session's; raise AlreadyExists or InvalidName."""
+    if sessions.dirname_taken(tx.db, dirname, but):
+        raise AlreadyExists("session", dirname)
+    if dirname_of(tx, from_view_name(check_component(dirname)), but) != dirname:
+        raise InvalidName(dirname, "cannot be a session's directory")
+    return dirname
+
+
+def update_row(tx: Transaction, session: Session, row: SessionRow) -> Session:
+    """Write *row* as the session's own where it differs; of a frozen session only the tags may."""
+    old = SessionRow.of(session)
+    if row == old:
+        return session
+    if not session.is_active and replace(row, tags=old.tags) != old:
+        raise SessionNotActive(session.dirname, session.status)
+    changed = [
+        name
+        for name in ("name", "description", "tags", "metadata", "parent")
+        if getattr(row, name) != getattr(old, name)
+    ]
+    told = {"name": row.name, "fields": changed}
+    return put_row(tx, session, row, "session.updated", **told)
+
+
+def put_row(tx: Transaction, session: Session, row: SessionRow, kind: str, **told: object) -> Session:
+    """Make *row* the session's own with an event of *kind* that tells *told*, and return the session."""
+    seq = tx.journal.append(session.sid, kind, row.state, **told)
+    sessions.end_row(tx.db, session.sid, seq)
+    sessions.insert_row(tx.db, session.sid, row, seq)
+    return fresh(tx, session.sid)
+
+
+def fresh(tx: Transaction, sid: int) -> Session:
+    """Return session *sid* with the numbers that this transaction will leave."""
+    tally = tx.journal.touch(sid)
+    return replace(
+        tx.session(sid),
+        updated_ns=tally.last_ns,
+        seq=tally.seq, head=tally.head, artifact_count=tally.artifact_count, total_artifact_size=tally.total_size,
+    )  # fmt: skip
+
+
+def checked_parent(db: Connection, session: Session, ref: str | None) -> str | None:
+    """Return the id of the parent *ref* for *session*; raise NotFound, and InvalidValue where it would be a cycle."""
+    if ref is None:
+        return None
+    parent = above = find_session(db, ref)
+    while True:
+        if above.id == session.id:
+            raise InvalidValue("parent", f"{ref} is the session itself or a descendant of it")
+        following = sessions.by_id(db, above.parent_session_id, deleted=True) if above.parent_session_id else None
+        if following is None:
+            return parent.id
+        above = following
