@@ -24,6 +24,7 @@
     ├── ConfigError         llmspell.toml: file, key, what was expected
     ├── MountFailed         a mount or unmount that did not come about
     ├── ScriptFailed        a Lua script's own error
+    ├── Vanished            content that was purged while it was being stored again
     └── Corrupt             stored bytes that do not read back
 
 Each door has one table from these classes to its own errors (`fuse.errno`, `cli.render`, `lua.errors`); a test holds
@@ -230,6 +231,15 @@ class ScriptFailed(SpellError):
 
     traceback: str = ""
     """Where in the script it happened, as Lua tells it, a line a call."""
+
+
+class Vanished(SpellError):
+    """A chunk that the store was known to have was purged while content that needs it was being stored."""
+
+    def __init__(self, chunk: str) -> None:
+        """Name the *chunk* by its hash."""
+        super().__init__(f"chunk {chunk} was purged while it was stored again; store it once more")
+        self.chunk = chunk
 
 
 class Corrupt(SpellError):

@@ -56,6 +56,7 @@ EXIT_STATUS: dict[type[errors.SpellError], int] = {
     errors.ConfigError: FAILED,
     errors.MountFailed: FAILED,
     errors.ScriptFailed: FAILED,
+    errors.Vanished: FAILED,
     errors.Corrupt: FAILED,
 }
 """What the process exits with for each class of error: 1 the operation failed, 2 it was badly asked for."""

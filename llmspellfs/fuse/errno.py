@@ -32,6 +32,7 @@ ERRNOS: dict[type[errors.SpellError], int] = {
     errors.ConfigError: errno.EIO,
     errors.MountFailed: errno.EIO,
     errors.ScriptFailed: errno.EIO,
+    errors.Vanished: errno.EBUSY,
     errors.Corrupt: errno.EIO,
 }
 

@@ -52,6 +52,7 @@ TOLD: dict[type[errors.SpellError], Told] = {
     errors.ConfigError: Told.RAISED,
     errors.MountFailed: Told.RAISED,
     errors.ScriptFailed: Told.RAISED,
+    errors.Vanished: Told.RAISED,
     errors.Corrupt: Told.RAISED,
 }
 

@@ -109,8 +109,10 @@ def _check_tag(tag: object, where: str) -> str:
 def _check(value: object, where: str, depth: int) -> Json:
     if depth > MAX_DEPTH:
         raise InvalidValue(where[:200], f"nested more than {MAX_DEPTH} deep")
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _text(value, where)
     if isinstance(value, int):
         return _integer(value, where)
     if isinstance(value, float):
@@ -137,7 +139,16 @@ def _finite(value: float, where: str) -> float:
 def _key(key: object, where: str) -> str:
     if not isinstance(key, str):
         raise InvalidValue(where, f"keys are text, not {_kind(key)}")
-    return key
+    return _text(key, where)
+
+
+def _text(text: str, where: str) -> str:
+    """Return *text* if it is text, or bytes that were not, kept as lone U+DC80 to U+DCFF (surrogateescape)."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidValue(where, "expected text without unpaired surrogates") from None
+    return text
 
 
 def _kind(value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound
+from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound, Vanished
 from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind
 from llmspellfs.model.event import Origin
 from llmspellfs.model.names import split_path
@@ -29,6 +29,7 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.ingest import Staged
 
 Progress = Callable[[int], None]
+_BYTES = (bytes, bytearray, memoryview)
 
 
 class Artifacts:
@@ -60,15 +61,29 @@ class Artifacts:
         InvalidName, InvalidValue, TooLarge, LimitExceeded, NoSpace.
         """
         split_path(name)
-        if not isinstance(content, bytes | bytearray | memoryview) and not hasattr(content, "read"):
+        if not isinstance(content, _BYTES) and not hasattr(content, "read"):
             raise InvalidValue("content", f"expected bytes or a binary file, not {type(content).__name__}")
         given = check_given(artifact_type, mime_type, description, tags, custom)
         self._check_before(session, name, replace)
-        staged = self._intake.stage(content, progress)
+        start = content.tell() if not isinstance(content, _BYTES) and content.seekable() else None
+        try:
+            staged = self._intake.stage(content, progress)
+            return self._commit(session, name, staged, given, replace, by)
+        except Vanished:
+            if not isinstance(content, _BYTES):
+                if start is None:
+                    raise
+                content.seek(start)
+            staged = self._intake.stage(content, progress, trusting=False)
+            return self._commit(session, name, staged, given, replace, by)
+
+    def _commit(
+        self, session: str, name: str, staged: Staged, given: Given, may_replace: bool, by: Origin | None
+    ) -> Artifact:
         own = Ownership(0o644, os.getuid(), os.getgid())
         with self._engine.write(by) as tx:
             owner = tx.active_session(find_session(tx.db, session).sid)
-            return self._store(tx, owner, name, staged, given, own, replace)
+            return self._store(tx, owner, name, staged, given, own, may_replace)
 
     def _check_before(self, session: str, name: str, may_replace: bool) -> None:
         """Refuse what cannot succeed before any content is taken; the transaction checks again."""
@@ -168,7 +183,7 @@ class Artifacts:
 
     def open(self, artifact: Artifact) -> Reader:
         """Return a reader of *artifact*'s content."""
-        return Reader(self._engine, artifact.content)
+        return Reader(self._engine, artifact.content, artifact.content_hash)
 
     def list(self, session: str, *, limit: int | None = None, offset: int = 0) -> list[Artifact]:
         """Return the session's artifacts by sequence."""

@@ -8,6 +8,7 @@ knows; those of other processes, and of other store objects, always are.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from llmspellfs.storage import changelog
 from llmspellfs.storage.index import Index
@@ -33,17 +34,17 @@ class Changes:
                 if self._agreed.get(sid, self._start) >= tally.change:
                     self._agreed[sid] = journal.change
 
-    def poll(self) -> frozenset[int]:
-        """Return the sids of sessions changed by others since the last call."""
+    def poll(self, drop: Callable[[int], None]) -> None:
+        """Call *drop* with the sid of each session that others have changed since; return when all are dropped."""
         version = self._index.data_version()
         if version == self._version:
-            return frozenset()
+            return
         with self._turn:
-            self._version = version
             with self._index.read() as db:
                 changed = changelog.changed_since(db, self._seen)
-            foreign = {sid for sid, change in changed if self._agreed.get(sid, self._start) < change}
             for sid, change in changed:
+                if self._agreed.get(sid, self._start) < change:
+                    drop(sid)
                 self._agreed[sid] = change
                 self._seen = max(self._seen, change)
-            return frozenset(foreign)
+            self._version = version

@@ -44,15 +44,20 @@ class Intake:
         """Work on *engine*'s store."""
         self._engine = engine
 
-    def stage(self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None) -> Staged:
-        """Return *content* staged; a file is read in blocks and never held whole. Raises TooLarge, NoSpace."""
+    def stage(
+        self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None, *, trusting: bool = True
+    ) -> Staged:
+        """Return *content* staged; a file is read in blocks and never held whole. Raises TooLarge, NoSpace.
+
+        *trusting*: chunks that the store has already are not stored again; they may be purged before they are named.
+        """
         config = self._engine.config
         if isinstance(content, bytes | bytearray | memoryview):
             return stage_bytes(
                 content, self._engine.rooms.blobs, config.artifact_compression_threshold,
-                max_size=config.max_artifact_size, known=self._is_known,
+                max_size=config.max_artifact_size, known=self._is_known if trusting else None,
             )  # fmt: skip
-        ingest = self.begin()
+        ingest = self.begin(trusting=trusting)
         while block := content.read(_BLOCK):
             if not isinstance(block, bytes | bytearray | memoryview):
                 raise InvalidValue("content", "expected a file of bytes, not of text")
@@ -61,14 +66,14 @@ class Intake:
                 progress(ingest.size)
         return ingest.finish()
 
-    def begin(self) -> Ingest:
-        """Return an ingest to feed; one owner at a time."""
+    def begin(self, *, trusting: bool = True) -> Ingest:
+        """Return an ingest to feed; one owner at a time. *trusting* as for `stage`."""
         config = self._engine.config
         return Ingest(
             self._engine.rooms.blobs,
             threshold=config.artifact_compression_threshold,
             max_size=config.max_artifact_size,
-            known=self._is_known,
+            known=self._is_known if trusting else None,
         )
 
     @property
@@ -77,7 +82,7 @@ class Intake:
         spool = self._engine.rooms.spool
         return "memory" if spool is None else spool.name
 
-    def spool_file(self, session_id: str, name: str) -> SpoolFile | MemoryFile:
+    def spool_file(self, session_id: str | None, name: str) -> SpoolFile | MemoryFile:
         """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace."""
         spool = self._engine.rooms.spool
         if spool is None:
@@ -86,7 +91,7 @@ class Intake:
         file.describe(session_id, name)
         return file
 
-    def lose(self, source: str | bytes, session_id: str, name: str, why: str) -> str | None:
+    def lose(self, source: str | bytes, session_id: str | None, name: str, why: str) -> str | None:
         """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory."""
         lost = self._engine.rooms.lost
         return None if lost is None else lost.add(source, session_id, name, why, self._engine.now())

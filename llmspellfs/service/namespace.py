@@ -68,16 +68,6 @@ class Entries:
         with self._engine.index.read() as db:
             return entries.tops(db)
 
-    def load(self, eid: int) -> Entry | None:
-        """Return the row *eid*, live or not, or None."""
-        with self._engine.index.read() as db:
-            return entries.load(db, eid)
-
-    def files(self, eids: list[int]) -> list[Entry]:
-        """Return the rows *eids* in that order, without those that are gone."""
-        with self._engine.index.read() as db:
-            return entries.load_many(db, eids)
-
     def attributes(self, ino: int) -> Attributes:
         """Return the attributes of inode *ino*; raise NotFound."""
         with self._engine.index.read() as db:
@@ -86,10 +76,13 @@ class Entries:
             raise NotFound("inode", ino)
         return found
 
-    def path_at(self, session: Session, place: Place) -> str:
-        """Return the path of *place* below *session*'s top."""
+    def whereabouts(self, place: Place) -> tuple[str | None, str]:
+        """Return the id of *place*'s session, deleted ones' too, and the path there; None and the name without one."""
         with self._engine.index.read() as db:
-            return path_of(db, session.ino, place.folder, place.name)
+            session = sessions.load_any(db, place.sid)
+            if session is None:
+                return None, place.name
+            return session.id, path_of(db, session.ino, place.folder, place.name)
 
     def make_folder(self, place: Place, own: Ownership, *, by: Origin | None = None) -> Entry:
         """Make an empty folder at *place*; raise AlreadyExists, NotFound (its folder), SessionNotActive."""
@@ -158,38 +151,40 @@ class Entries:
     ) -> Entry:
         """Commit *staged* as *writer*'s draft and return its row.
 
-        *known* is the file that the handle was opened on: it is followed where it was renamed meanwhile, and
-        NotFound where it was deleted. A new file is stored at *place*. Raises SessionNotActive, LimitExceeded,
-        NotFound (the folder is gone).
+        *known* is the file that the handle was opened on: it is followed where it was renamed or moved meanwhile,
+        and NotFound where it was deleted. A new file is stored at *place*. Raises SessionNotActive, LimitExceeded,
+        NotFound (the folder is gone), Vanished.
         """
         with self._engine.write(by, durable=durable) as tx:
-            session = tx.active_session(place.sid)
             if known is not None:
                 live = entries.live_of_sequence(tx.db, known.sid, known.facts.sequence)
+                live = live or entries.live_of_ino(tx.db, known.ino)
                 if live is None:
                     raise NotFound("artifact", known.name)
                 place = Place(live.sid, live.folder, live.name)
-            else:
-                check_folder(tx, session, place.folder)
+            session = tx.active_session(place.sid)
+            check_folder(tx, session, place.folder)
             placed = contents.place(tx.db, staged, self._engine.rooms.blobs)
             return versions.store(tx, self._engine.config, session, place, placed, given, inode=inode, writer=writer)
 
-    def describe(self, sid: int, sequence: int, given: Given, *, by: Origin | None = None) -> Entry:
-        """Give the live artifact *sequence* the metadata that is *given* and return its row.
+    def describe(self, sid: int, sequence: int, change: Callable[[Given], Given], *, by: Origin | None = None) -> Entry:
+        """Give the live artifact *sequence* what *change* makes of the metadata it has, and return its row.
 
-        Raises NotFound, SessionNotActive.
+        *change* runs inside the transaction, so that no change made through another door in between is lost; what it
+        leaves None stays. Raises NotFound, SessionNotActive, and what *change* raises.
         """
         with self._engine.write(by) as tx:
             session = tx.active_session(sid)
             entry = entries.live_of_sequence(tx.db, sid, sequence)
             if entry is None:
                 raise NotFound("artifact", sequence)
+            given = change(versions.metadata_of(entry))
             return versions.describe(tx, session, versions.sealed(tx, session, entry), given)
 
     def seal(self, drafts: Sequence[tuple[Entry, Origin]]) -> list[Entry]:
         """Put *drafts*, each by its origin, into history in one transaction, since their handles have ended.
 
-        Those that somebody has sealed or changed before are left as they are. Returns the rows now in history.
+        What the table has then is sealed; what somebody has sealed or erased before is left. Returns the new rows.
         """
         rows = []
         with self._engine.write() as tx:
@@ -197,10 +192,10 @@ class Entries:
             for draft, origin in drafts:
                 if draft.sid not in owners:
                     owners[draft.sid] = sessions.load_any(tx.db, draft.sid)
-                session = owners[draft.sid]
-                if session is not None and entries.is_draft(tx.db, draft.eid):
+                session, row = owners[draft.sid], entries.load(tx.db, draft.eid)
+                if session is not None and row is not None and row.seq_from is None:
                     tx.journal.origin = origin
-                    rows.append(versions.seal(tx, session, draft))
+                    rows.append(versions.seal(tx, session, row))
         return rows
 
     def _top(self, sid: int) -> int:
@@ -220,7 +215,7 @@ def check_name(top: int, place: Place) -> None:
 
 def check_folder(tx: Transaction, session: Session, folder: int) -> None:
     """Raise NotFound where *folder* is no live folder of *session*."""
-    if folder != session.ino and not entries.is_live_folder(tx.db, folder):
+    if folder != session.ino and not entries.is_live_folder(tx.db, session.sid, folder):
         raise NotFound("folder", folder)
 
 

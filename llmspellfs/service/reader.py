@@ -14,10 +14,10 @@ from llmspellfs.storage.content import ContentReader
 class Reader:
     """One content, opened; any thread may read. Reading raises Corrupt, never returns wrong or missing bytes."""
 
-    def __init__(self, engine: Engine, cid: int) -> None:
-        """Open the content with the index's number *cid*; raise Corrupt where the index lacks it."""
+    def __init__(self, engine: Engine, cid: int, content_hash: str) -> None:
+        """Open the content with the index's number *cid* and the BLAKE3 *content_hash*; raise Corrupt without it."""
         with engine.index.read() as db:
-            size, refs = contents.load_refs(db, cid)
+            size, refs = contents.load_refs(db, cid, content_hash)
         self.size = size
         """Bytes in all."""
         self._content = ContentReader(refs, size, engine.rooms.blobs, engine.rooms.cache)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from llmspellfs.errors import InvalidValue
+from llmspellfs.errors import InvalidValue, StoreBusy
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.query import Query, filters, parse_query
 from llmspellfs.model.session import Session
@@ -13,6 +14,7 @@ from llmspellfs.service.paths import to_artifacts
 from llmspellfs.storage import entries, search, sessions
 
 _CATCH_UP = 2000
+_PATIENCE_SECONDS = 0.3
 
 
 class Search:
@@ -112,9 +114,13 @@ class Search:
         return asked
 
     def _catch_up(self) -> None:
-        """Bring the full-text index up to date, a batch a transaction."""
+        """Bring the full-text index up to date, a batch a transaction.
+
+        A question does not wait for writers: where one holds the store, what is indexed so far has to answer.
+        """
         with self._engine.index.read() as db:
             behind = search.is_behind(db)
-        while behind:
-            with self._engine.index.write() as db:
-                behind = search.catch_up(db, _CATCH_UP)
+        with suppress(StoreBusy):
+            while behind:
+                with self._engine.index.write(patience=_PATIENCE_SECONDS) as db:
+                    behind = search.catch_up(db, _CATCH_UP)

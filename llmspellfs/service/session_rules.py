@@ -79,7 +79,7 @@ def update_row(tx: Transaction, session: Session, row: SessionRow) -> Session:
         for name in ("name", "description", "tags", "metadata", "parent")
         if getattr(row, name) != getattr(old, name)
     ]
-    told = {"name": row.name, "fields": changed}
+    told = {"name": row.dirname, "fields": changed}
     return put_row(tx, session, row, "session.updated", **told)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llmspellfs.errors import (
     AlreadyExists,
     LimitExceeded,
+    NotEmpty,
 )
 from llmspellfs.model.event import Event, Origin
 from llmspellfs.model.names import from_view_name
@@ -103,7 +104,7 @@ class Sessions:
         ino = next(tx.inos)
         entries.insert_inode(tx.db, ino, own.at(tx.now_ns))
         sid = sessions.insert(tx.db, session_id, ino, tx.now_ns, created_by)
-        seq = tx.journal.append(sid, "session.created", row.state, name=row.name, id=session_id, parent=row.parent)
+        seq = tx.journal.append(sid, "session.created", row.state, name=row.dirname, id=session_id, parent=row.parent)
         sessions.insert_row(tx.db, sid, row, seq)
         return fresh(tx, sid)
 
@@ -168,9 +169,9 @@ class Sessions:
             query, filters, sort_by=sort_by, order=order, limit=limit, offset=offset, deleted=deleted
         )
 
-    def suspend(self, ref: str, *, reason: str | None = None, by: Origin | None = None) -> Session:
+    def suspend(self, ref: str, *, by: Origin | None = None) -> Session:
         """Freeze an active session until it is resumed; raise InvalidTransition from any other state."""
-        return self._change_state(ref, Action.SUSPEND, reason, by)
+        return self._change_state(ref, Action.SUSPEND, None, by)
 
     def resume(self, ref: str, *, by: Origin | None = None) -> Session:
         """Make a suspended session active; raise InvalidTransition from any other state."""
@@ -205,8 +206,8 @@ class Sessions:
                 ended = session.ended_ns
             row = replace(SessionRow.of(session), status=status, ended_ns=ended)
             if action is Action.FAIL:
-                row, reason = replace(row, failure_reason=reason), None
-            return put_row(tx, session, row, EVENT_KINDS[action], status=str(status), reason=reason)
+                row = replace(row, failure_reason=reason)
+            return put_row(tx, session, row, EVENT_KINDS[action], status=str(status))
 
     def save(self, ref: str, label: str | None = None, *, by: Origin | None = None) -> Checkpoint:
         """Make a checkpoint of the session as it is, in any state; return when it survives power loss."""
@@ -215,7 +216,7 @@ class Sessions:
         with self._engine.write(by, durable=True) as tx:
             session = find_session(tx.db, ref)
             seal_all(tx, session)
-            seq = tx.journal.append(session.sid, "session.saved", None, label=label)
+            seq = tx.journal.append(session.sid, "session.saved", None)
             return sessions.insert_checkpoint(tx.db, session.sid, seq, label, tx.now_ns)
 
     def checkpoints(self, ref: str) -> builtins.list[Checkpoint]:
@@ -230,13 +231,14 @@ class Sessions:
         name: str | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         parent: str | Keep | None = KEEP,
         by: Origin | None = None,
     ) -> Session:
         """Replace what is given and return the session; a new *name* gives a new directory name.
 
-        *parent* None makes it a root. Of a frozen session only the tags change: SessionNotActive otherwise. Raises
+        *metadata* may be a function that makes the new object of the one there is, inside the transaction; *parent*
+        None makes it a root. Of a frozen session only the tags change: SessionNotActive otherwise. Raises
         AlreadyExists, NotFound, InvalidName, and InvalidValue (a cycle of parents, values).
         """
         with self._engine.write(by) as tx:
@@ -247,7 +249,8 @@ class Sessions:
             if description is not None:
                 row = replace(row, description=check_text(description, "description"))
             if metadata is not None:
-                row = replace(row, metadata=check_metadata(metadata))
+                wanted = metadata(dict(row.metadata)) if callable(metadata) else metadata
+                row = replace(row, metadata=check_metadata(wanted))
             if name is not None and name != old.name:
                 row = replace(row, name=name, dirname=dirname_of(tx, check_text(name, "name"), session.sid))
             if not isinstance(parent, Keep):
@@ -275,12 +278,17 @@ class Sessions:
             tags = tuple(tag for tag in dict.fromkeys(session.tags + added) if tag not in removed)
             return update_row(tx, session, replace(SessionRow.of(session), tags=tags))
 
-    def delete(self, ref: str, *, by: Origin | None = None) -> Session:
-        """Take the session out of every listing, in any state; `restore` brings it back. Return it as it was."""
+    def delete(self, ref: str, *, full: bool = True, by: Origin | None = None) -> Session:
+        """Take the session out of every listing, in any state; `restore` brings it back. Return it as it was.
+
+        Not *full*: NotEmpty is raised where it is active and holds anything.
+        """
         with self._engine.write(by) as tx:
             session = find_session(tx.db, ref)
+            if not full and session.is_active and entries.has_children(tx.db, session.ino):
+                raise NotEmpty(session.dirname)
             seal_all(tx, session)
-            seq = tx.journal.append(session.sid, "session.deleted", None, name=session.name)
+            seq = tx.journal.append(session.sid, "session.deleted", None, name=session.dirname)
             sessions.end_row(tx.db, session.sid, seq)
             sessions.set_deleted(tx.db, session.sid, tx.now_ns)
             return replace(session, deleted_ns=tx.now_ns)
@@ -300,7 +308,7 @@ class Sessions:
             row = SessionRow.of(session)
             if sessions.dirname_taken(tx.db, row.dirname):
                 row = replace(row, dirname=dirname_of(tx, row.name))
-            seq = tx.journal.append(session.sid, "session.restored", row.state, name=row.name)
+            seq = tx.journal.append(session.sid, "session.restored", row.state, name=row.dirname)
             sessions.insert_row(tx.db, session.sid, row, seq)
             sessions.set_deleted(tx.db, session.sid, None)
             undelete.restore_run(tx, session, before=session.seq)

@@ -12,6 +12,7 @@ from typing import Self
 
 from llmspellfs.config import BACKENDS, Config, load_config, store_path
 from llmspellfs.errors import ConfigError
+from llmspellfs.model.artifact import Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.engine import Engine
@@ -66,18 +67,18 @@ class Store:
         """Who does what no other origin is given for."""
         return self.engine.origin
 
-    def open_content(self, cid: int) -> Reader:
-        """Return a reader of the content with the index's number *cid*; raise Corrupt where there is none."""
-        return Reader(self.engine, cid)
+    def open_content(self, entry: Entry) -> Reader:
+        """Return a reader of the content of the file *entry*; raise Corrupt where it is gone."""
+        return Reader(self.engine, entry.facts.content, entry.facts.content_hash)
 
     def sync(self) -> None:
         """Return when everything committed so far survives power loss."""
         with self.engine.write(durable=True):
             pass
 
-    def changed(self) -> frozenset[int]:
-        """Return the sids of sessions that others than this object have changed since the last call."""
-        return self.engine.changes.poll()
+    def drop_changed(self, drop: Callable[[int], None]) -> None:
+        """Call *drop* with the sid of each session that others than this object have changed since the last call."""
+        self.engine.changes.poll(drop)
 
     def space(self) -> Space:
         """Return how full the store's disk is, and what the store itself holds."""

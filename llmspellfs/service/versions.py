@@ -138,6 +138,12 @@ def seal_all(tx: Transaction, session: Session) -> None:
         seal(tx, session, draft)
 
 
+def metadata_of(entry: Entry) -> Given:
+    """Return the metadata that the file *entry* has."""
+    f = entry.facts
+    return Given(f.artifact_type, f.mime_type, f.description, f.tags, f.custom)
+
+
 def describe(tx: Transaction, session: Session, entry: Entry, given: Given) -> Entry:
     """Give the live artifact of row *entry* the metadata that is *given* and return its row."""
     old = NewEntry.of(entry)

@@ -152,6 +152,17 @@ _BROKEN = (
         "row {0} ({1}): its folder is not there",
     ),
     (
+        """SELECT e.eid, e.name FROM entry e LEFT JOIN entry f ON f.ino = e.folder AND f.kind = 1 AND f.seq_to IS NULL
+           LEFT JOIN session s ON s.ino = e.folder
+           WHERE e.seq_to IS NULL AND e.sid != coalesce(f.sid, s.sid, e.sid)""",
+        "row {0} ({1}): its folder is another session's",
+    ),
+    (
+        """SELECT ino, mode FROM inode WHERE ino NOT IN (SELECT ino FROM entry)
+           AND ino NOT IN (SELECT ino FROM session)""",
+        "inode {0}: no row has it",
+    ),
+    (
         "SELECT cid, kid FROM content_chunk WHERE kid NOT IN (SELECT kid FROM chunk)",
         "content {0}: chunk {1} is not in the index",
     ),

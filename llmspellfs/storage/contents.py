@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmspellfs.errors import Corrupt
+from llmspellfs.errors import Corrupt, Vanished
 from llmspellfs.storage.blobs import BlobStore
 from llmspellfs.storage.content import ChunkRef
 from llmspellfs.storage.index import Connection
@@ -30,7 +30,7 @@ def place(db: Connection, staged: Staged, blobs: BlobStore) -> Placed:
     """Return the row of *staged*'s content, inserted where the index does not have it yet.
 
     A chunk that the content relies on is looked for under the write lock that the caller holds, so that garbage
-    collection cannot take it away. Raises Corrupt where one is not there.
+    collection cannot take it away. Raises Vanished where one is not there.
     """
     row = db.execute(
         "SELECT cid, size, stored_size, condemned_ns FROM content WHERE hash = ?", (staged.hash,)
@@ -71,7 +71,7 @@ def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
             db.execute("UPDATE chunk SET condemned_ns = NULL WHERE kid = ?", (row[0],))
         return int(row[0])
     if chunk.codec == KNOWN or (chunk.data is None and not blobs.exists(chunk.hash.hex())):
-        raise Corrupt(f"chunk {chunk.hash.hex()} vanished while it was stored; store it again")
+        raise Vanished(chunk.hash.hex())
     cursor = db.execute(
         "INSERT INTO chunk (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)",
         (chunk.hash, chunk.size, chunk.stored_size, chunk.codec, chunk.data),
@@ -86,28 +86,25 @@ def is_known_chunk(db: Connection, chunk_hash: bytes) -> bool:
     return db.execute(query, (chunk_hash,)).fetchone() is not None
 
 
-def load_refs(db: Connection, cid: int) -> tuple[int, list[ChunkRef]]:
-    """Return the size of content *cid* and its chunks in order; raise Corrupt where the index lacks it."""
+def load_refs(db: Connection, cid: int, content_hash: str | None = None) -> tuple[int, list[ChunkRef]]:
+    """Return the size of content *cid* and its chunks in order.
+
+    Raises Corrupt where the index lacks it, or where it is another than *content_hash* (64 hex digits) says.
+    """
     row = db.execute("SELECT hash, size, codec, data FROM content WHERE cid = ?", (cid,)).fetchone()
-    if row is None:
-        raise Corrupt(f"content {cid} is not in the index")
-    content_hash, size, codec, data = row
+    if row is None or content_hash not in {None, row[0].hex()}:
+        raise Corrupt(f"content {content_hash or cid} is not in the index")
+    digest, size, codec, data = row
     if data is not None:
-        return size, [ChunkRef(0, size, -cid, content_hash, codec, data)]
+        return size, [ChunkRef(0, size, -cid, digest, codec, data)]
     query = (
         "SELECT m.start, k.size, k.kid, k.hash, k.codec, k.data FROM content_chunk m JOIN chunk k ON k.kid = m.kid"
         " WHERE m.cid = ? ORDER BY m.start"
     )
     refs = [ChunkRef(*row) for row in db.execute(query, (cid,))]
     if sum(ref.size for ref in refs) != size:
-        raise Corrupt(f"content {content_hash.hex()} lacks chunks in the index")
+        raise Corrupt(f"content {digest.hex()} lacks chunks in the index")
     return size, refs
-
-
-def find(db: Connection, content_hash: bytes) -> Placed | None:
-    """Return the content with the BLAKE3 *content_hash*, or None."""
-    row = db.execute("SELECT cid, size, stored_size FROM content WHERE hash = ?", (content_hash,)).fetchone()
-    return None if row is None else Placed(row[0], content_hash.hex(), row[1], row[2])
 
 
 def all_contents(db: Connection) -> Iterator[tuple[int, bytes, int]]:

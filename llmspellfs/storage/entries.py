@@ -133,6 +133,12 @@ def live_of_sequence(db: Connection, sid: int, sequence: int) -> Entry | None:
     return None if row is None else _entry(row)
 
 
+def live_of_ino(db: Connection, ino: int) -> Entry | None:
+    """Return the live file with the inode *ino*, or None; it looks at every row, so it is for exceptions."""
+    row = db.execute(f"{_SELECT} WHERE e.kind = 0 AND e.ino = ? AND e.seq_to IS NULL", (ino,)).fetchone()
+    return None if row is None else _entry(row)
+
+
 def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[Entry]:
     """Return all retained rows of the artifact *sequence*, oldest first."""
     return [_entry(row) for row in db.execute(_ALL_OF_SEQUENCE, (sid, sequence))]
@@ -159,11 +165,6 @@ def drafts(db: Connection, sid: int | None = None) -> list[Entry]:
     if sid is None:
         return [_entry(row) for row in db.execute(_DRAFTS)]
     return [_entry(row) for row in db.execute(f"{_DRAFTS} AND e.sid = ?", (sid,))]
-
-
-def is_draft(db: Connection, eid: int) -> bool:
-    """Tell whether the row *eid* is still a draft; nobody but its own handle changes one, other than by sealing."""
-    return db.execute("SELECT 1 FROM entry WHERE eid = ? AND seq_from IS NULL", (eid,)).fetchone() is not None
 
 
 def has_drafts(db: Connection, sid: int) -> bool:
@@ -216,10 +217,10 @@ def last_place(db: Connection, ino: int) -> tuple[int, str] | None:
     return row
 
 
-def is_live_folder(db: Connection, ino: int) -> bool:
-    """Tell whether *ino* is a folder that has not been deleted; a session's top is none of these."""
-    query = "SELECT 1 FROM entry WHERE ino = ? AND kind = 1 AND seq_to IS NULL"
-    return db.execute(query, (ino,)).fetchone() is not None
+def is_live_folder(db: Connection, sid: int, ino: int) -> bool:
+    """Tell whether *ino* is a folder of session *sid* that has not been deleted; its top is none of these."""
+    query = "SELECT 1 FROM entry WHERE ino = ? AND kind = 1 AND seq_to IS NULL AND sid = ?"
+    return db.execute(query, (ino, sid)).fetchone() is not None
 
 
 def insert(db: Connection, new: NewEntry, seq_from: int | None, draft: str | None = None) -> int:
@@ -278,12 +279,6 @@ def seal_draft(db: Connection, entry: Entry, seq: int) -> None:
     db.execute("UPDATE entry SET seq_from = ?, draft = NULL WHERE eid = ?", (seq, entry.eid))
     query = "UPDATE entry SET seq_to = ? WHERE kind = 0 AND sid = ? AND sequence = ? AND seq_to = ?"
     db.execute(query, (seq, entry.sid, entry.facts.sequence, SUPERSEDED))
-
-
-def drop_draft(db: Connection, entry: Entry) -> None:
-    """Forget the draft *entry*, which has left no trace in any past."""
-    db.execute("DELETE FROM entry_label WHERE eid = ?", (entry.eid,))
-    db.execute("DELETE FROM entry WHERE eid = ?", (entry.eid,))
 
 
 def reserve_inos(db: Connection, count: int) -> int:

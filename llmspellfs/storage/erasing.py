@@ -72,12 +72,13 @@ def fold_wal(db: Connection) -> None:
 def prune_rows(db: Connection, sid: int, horizon: int) -> int:
     """Delete rows that ended at or before *horizon* unless a checkpoint shows them, and move the horizon there."""
     pinned = "SELECT 1 FROM checkpoint k WHERE k.sid = e.sid AND k.seq >= e.seq_from AND k.seq < e.seq_to"
-    ended = f"SELECT eid FROM entry e WHERE e.sid = ? AND e.seq_to <= ? AND NOT EXISTS ({pinned})"  # noqa: S608
-    eids = [row[0] for row in db.execute(ended, (sid, horizon))]
-    db.executemany("DELETE FROM entry WHERE eid = ?", [(eid,) for eid in eids])
+    ended = f"SELECT eid, ino FROM entry e WHERE e.sid = ? AND e.seq_to <= ? AND NOT EXISTS ({pinned})"  # noqa: S608
+    rows = db.execute(ended, (sid, horizon)).fetchall()
+    db.executemany("DELETE FROM entry WHERE eid = ?", [(eid,) for eid, _ in rows])
+    _drop_inodes(db, [ino for _, ino in rows])
     db.execute(_PRUNE_SESSION_ROWS, (sid, horizon))
     db.execute("UPDATE session SET horizon_seq = ? WHERE sid = ? AND horizon_seq < ?", (horizon, sid, horizon))
-    return len(eids)
+    return len(rows)
 
 
 _PRUNE_SESSION_ROWS = """

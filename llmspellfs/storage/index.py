@@ -135,20 +135,22 @@ class Index:
             finally:
                 connection.execute("ROLLBACK")
 
-    def write(self, *, durable: bool = False) -> Writing:
+    def write(self, *, durable: bool = False, patience: float | None = None) -> Writing:
         """Run a write transaction: committed at the end, rolled back where the block raises.
 
         *durable*: return only when this and all earlier transactions survive power loss; the block writes at
-        least one row then, since an empty transaction syncs nothing. Raises StoreBusy and NoSpace.
+        least one row then, since an empty transaction syncs nothing. *patience*: seconds to wait for other writers,
+        by default `busy_seconds`. Raises StoreBusy and NoSpace.
         """
-        return Writing(self, durable)
+        return Writing(self, durable, patience)
 
-    def begin(self, *, durable: bool) -> Connection:
+    def begin(self, *, durable: bool, patience: float | None = None) -> Connection:
         """Take the writer's turn and begin a transaction; `write` does this and what follows."""
         self._check_fork()
-        deadline = time.monotonic() + self.busy_seconds
-        if not self._write_turn().acquire(timeout=self.busy_seconds):
-            raise StoreBusy(self.busy_seconds)
+        bound = self.busy_seconds if patience is None else patience
+        deadline = time.monotonic() + bound
+        if not self._write_turn().acquire(timeout=bound):
+            raise StoreBusy(bound)
         has_begun = False
         try:
             if durable:
@@ -279,15 +281,15 @@ class Reading:
 class Writing:
     """A write transaction, as a context."""
 
-    __slots__ = ("_durable", "_index")
+    __slots__ = ("_durable", "_index", "_patience")
 
-    def __init__(self, index: Index, durable: bool) -> None:
+    def __init__(self, index: Index, durable: bool, patience: float | None) -> None:
         """Write to *index*."""
-        self._index, self._durable = index, durable
+        self._index, self._durable, self._patience = index, durable, patience
 
     def __enter__(self) -> Connection:
         """Begin, and return the connection."""
-        return self._index.begin(durable=self._durable)
+        return self._index.begin(durable=self._durable, patience=self._patience)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Commit, or roll back where there is an *error*; raise SQLite's errors as this package's."""

@@ -115,7 +115,7 @@ CREATE TABLE inode (                    -- POSIX attributes of a file object; no
 );
 
 CREATE TABLE entry (
-    eid INTEGER PRIMARY KEY,
+    eid INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice, as content.cid: both are held on to outside
     sid INTEGER NOT NULL,
     folder INTEGER NOT NULL,            -- ino of the folder it is in
     name TEXT NOT NULL,                 -- one component
@@ -191,7 +191,7 @@ CREATE TABLE checkpoint (
 ) WITHOUT ROWID;
 
 CREATE TABLE content (                  -- whole contents, each once
-    cid INTEGER PRIMARY KEY,
+    cid INTEGER PRIMARY KEY AUTOINCREMENT,
     hash BLOB NOT NULL UNIQUE,          -- BLAKE3 of the plain bytes, 32 bytes
     size INTEGER NOT NULL,              -- plain bytes
     stored_size INTEGER NOT NULL,       -- bytes it takes, chunks shared with others included

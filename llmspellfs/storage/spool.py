@@ -43,7 +43,7 @@ class SpoolFile:
         with disk_errors(path):
             self.fd = os.open(path, flags, _DIRTY)
 
-    def describe(self, session_id: str, name: str) -> None:
+    def describe(self, session_id: str | None, name: str) -> None:
         """Note beside the file that it is for *name* in the session *session_id*, for whoever finds it."""
         path = f"{self.path}.json"
         with disk_errors(path), open(path, "wb", buffering=0) as file:
@@ -91,11 +91,12 @@ class Spool:
         return SpoolFile(f"{self._path}/{next(self._serial)}")
 
     def close(self) -> None:
-        """Remove the folder with all that is in it; a second time does nothing."""
+        """Let go of the folder; it stays, for `salvage`, where bytes in it were not committed."""
         if self._lock < 0:
             return
         with disk_errors(self._path):
-            _remove(self._path)
+            if not any(_is_loss(f"{self._path}/{name}") for name in _names(self._path)):
+                _remove(self._path)
         os.close(self._lock)
         self._lock = -1
 
@@ -144,12 +145,20 @@ def _salvage_folder(path: str, lost: LostFound) -> list[str]:
     for name in sorted(filter(str.isdecimal, _names(path)), key=int):
         file = os.path.join(path, name)
         status = os.lstat(file)
-        if status.st_size and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != _COMMITTED:
+        if _is_loss(file):
             known = read_description(f"{file}.json")
             ids.append(lost.add(file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns))
     if ids:
         sync_folder(path)
     return ids
+
+
+def _is_loss(file: str) -> bool:
+    """Tell whether the spool's *file* holds bytes that were not committed."""
+    if not os.path.basename(file).isdecimal():
+        return False
+    status = os.lstat(file)
+    return bool(status.st_size) and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != _COMMITTED
 
 
 @contextmanager

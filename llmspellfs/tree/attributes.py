@@ -9,6 +9,7 @@ from dataclasses import replace
 from llmspellfs.model.artifact import Attributes, Dirent, Entry, Kind
 from llmspellfs.tree.api import Attr
 
+_MAX_NS = (1 << 63) - 1
 _TYPES = {Kind.FILE: stat.S_IFREG, Kind.FOLDER: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
 
@@ -74,8 +75,13 @@ def change_times(atime_ns: int | None, mtime_ns: int | None) -> Change:
 
     def change(old: Attributes, now_ns: int) -> Attributes:
         kept = old.mtime_ns if old.atime_ns is None else old.atime_ns
-        atime = kept if atime_ns is None else atime_ns
-        mtime = old.mtime_ns if mtime_ns is None else mtime_ns
+        atime = kept if atime_ns is None else _bounded(atime_ns)
+        mtime = old.mtime_ns if mtime_ns is None else _bounded(mtime_ns)
         return replace(old, atime_ns=atime, mtime_ns=mtime, ctime_ns=now_ns)
 
     return change
+
+
+def _bounded(moment_ns: int) -> int:
+    """Return *moment_ns* within what the store can hold, the years 1677 to 2262."""
+    return max(-_MAX_NS, min(moment_ns, _MAX_NS))

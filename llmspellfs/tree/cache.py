@@ -86,6 +86,7 @@ class Cache:
         self._by_sid: dict[int, SessionCache] = {}
         self._by_dirname: dict[str, SessionCache] = {}
         self._looked = 0.0
+        self._generation = 0
 
     def refresh(self, *, lately: bool = False) -> None:
         """Drop the sessions that others have changed; *lately*: unless that was looked at within 10 ms.
@@ -97,11 +98,11 @@ class Cache:
         if lately and now - self._looked < _LATELY_SECONDS:
             return
         self._looked = now
-        for sid in self._store.changed():
-            self.drop(sid)
+        self._store.drop_changed(self.drop)
 
     def drop(self, sid: int) -> None:
         """Forget everything of session *sid*."""
+        self._generation += 1
         known = self._by_sid.pop(sid, None)
         if known is not None:
             known.is_alive = False
@@ -113,16 +114,21 @@ class Cache:
         known = self._by_dirname.get(dirname)
         if known is not None:
             return known
+        generation = self._generation
         session = self._store.sessions.by_dirname(dirname)
-        return None if session is None else self.of(session)
+        return None if session is None else self._remember(session, generation)
 
-    def of(self, session: Session) -> SessionCache:
-        """Return what is remembered of *session*."""
+    def _remember(self, session: Session, generation: int) -> SessionCache:
+        """Return what is remembered of *session*, which was read at *generation*; nothing is, if that has passed."""
         known = self._by_sid.get(session.sid)
-        if known is None:
-            known = self._by_sid[session.sid] = SessionCache(session)
-            self._by_dirname[session.dirname] = known
-        return known
+        if known is not None:
+            return known
+        fresh = SessionCache(session)
+        if generation == self._generation:
+            self._by_sid[session.sid] = self._by_dirname[session.dirname] = fresh
+        if generation != self._generation:
+            self.drop(session.sid)
+        return fresh
 
     def peek(self, sid: int) -> SessionCache | None:
         """Return what is remembered of session *sid*, if anything is."""

@@ -51,6 +51,7 @@ class ControlHandle:
         is_cut = bool(flags & os.O_TRUNC) and flags & os.O_ACCMODE != os.O_RDONLY
         self._bytes = bytearray() if is_cut else bytearray(file.render())
         self._is_new, self._is_cut = False, is_cut
+        self._is_appending = bool(flags & os.O_APPEND)
         self._is_whole = True
         """Nothing that should be in it was refused."""
 
@@ -61,7 +62,9 @@ class ControlHandle:
         return len(piece)
 
     def write(self, view: memoryview, offset: int) -> int:
-        """Take *view*; nothing is applied yet."""
+        """Take *view*, behind the last byte where the file is open for appending; nothing is applied yet."""
+        if self._is_appending:
+            offset = len(self._bytes)
         self._check_size(offset + len(view))
         with self._turn:
             self._bytes.extend(bytes(max(0, offset - len(self._bytes))))
@@ -330,7 +333,9 @@ class Sidecar(ControlFile):
         given = check_given(*(fields.get(name) for name in names))
         file = self.ctx.opened.by_ino(self._ino)
         with self.ctx.opened.standing(file):
-            entry = self.ctx.store.entries.describe(self._place.sid, old["sequence"], given, by=origin_of(caller))
+            entry = self.ctx.store.entries.describe(
+                self._place.sid, old["sequence"], lambda _: given, by=origin_of(caller)
+            )
             if file is not None and file.entry is not None:
                 file.follow(entry)
         known = self.ctx.cache.peek(self._place.sid)

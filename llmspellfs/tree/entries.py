@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, NotEmpty, NotFound
+from llmspellfs.errors import AlreadyExists, NotAFolder, NotEmpty, NotFound
 from llmspellfs.model.artifact import Attributes, Entry, Kind
 from llmspellfs.model.names import CONTROL, check_component
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
-from llmspellfs.service.versions import Given
+from llmspellfs.service.versions import Given, metadata_of
 from llmspellfs.tree import xattrs
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import (
@@ -355,42 +355,34 @@ class EntryFile(_Child):
 
     def listxattr(self) -> list[str]:
         """Return the names that are set."""
-        return xattrs.list_of_artifact(self)
+        return xattrs.list_of_artifact(self.described(), self.name)
 
     def setxattr(self, name: str, value: bytes, flags: int, caller: Caller) -> None:
         """Set one."""
-        self.describe(xattrs.set_of_artifact(self, name, value, flags), caller)
+        self.describe(lambda now: xattrs.with_value(now, self.name, name, value, flags), caller)
 
     def removexattr(self, name: str, caller: Caller) -> None:
         """Remove one."""
-        self.describe(xattrs.remove_of_artifact(self, name), caller)
+        self.describe(lambda now: xattrs.without(now, self.name, name), caller)
 
     def described(self) -> Given:
         """Return the metadata as it is, what a pending file will have included."""
         if self.entry is not None:
-            f = self.entry.facts
-            return Given(f.artifact_type, f.mime_type, f.description, f.tags, f.custom)
+            return metadata_of(self.entry)
         assert self.file is not None
         return self.file.given
 
-    def describe(self, given: Given, caller: Caller) -> None:
-        """Give the artifact the metadata that is *given*; a pending file keeps it for its first commit."""
+    def describe(self, change: Callable[[Given], Given], caller: Caller) -> None:
+        """Give the artifact what *change* makes of its metadata; a pending file keeps it for its first commit."""
         check_active(self.folder.cache.session)
         file = self.file
         if self.entry is None:
             assert file is not None
-            file.given = given.onto(file.given)
+            file.given = change(file.given).onto(file.given)
             return
         sid, sequence = self.folder.sid, self.entry.facts.sequence
         with self.ctx.opened.standing(file):
-            entry = self.ctx.store.entries.describe(sid, sequence, given, by=origin_of(caller))
+            entry = self.ctx.store.entries.describe(sid, sequence, change, by=origin_of(caller))
             if file is not None and file.entry is not None:
                 file.follow(entry)
         self.folder.cache.forget(self.folder.ino, self.name)
-
-
-def check_is_file(node: Node) -> EntryFile:
-    """Return *node* if it is an artifact; raise IsAFolder."""
-    if not isinstance(node, EntryFile):
-        raise IsAFolder(node.name)
-    return node

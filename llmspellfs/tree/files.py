@@ -4,18 +4,20 @@ The commit point is here. A handle's `flush` commits bytes that are not committe
 the file amend; the last writer's `release` commits what was created or truncated and never written, and puts the draft
 into history. Bytes that cannot be committed go to lost+found, and the caller gets the error.
 
-Threading: `OpenFile.turn` serializes changes of the bytes and is never held while anything is committed;
-`OpenFile.committing` serializes commits. Attributes are read without either.
+Threading: `OpenFile.turn` serializes changes of the bytes and is never held while anything is committed; `ordering`
+serializes commits; `committing` is held for a commit's transaction only, and by whoever else changes the file's row.
+Attributes are read without any.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import SpellError, TooLarge
+from llmspellfs.errors import SpellError, TooLarge, Vanished
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.paths import Place
@@ -29,6 +31,11 @@ from llmspellfs.tree.follower import Follower
 if TYPE_CHECKING:
     from llmspellfs.storage.ingest import Staged
     from llmspellfs.tree.opened import Opened
+    from llmspellfs.tree.pages import Page
+
+
+_STAGINGS = 8
+"""How often content is staged anew because somebody cut the file meanwhile."""
 
 
 class OpenFile:
@@ -38,7 +45,14 @@ class OpenFile:
         """Begin with the content of *entry*, or, where it is None, as a new file that nobody has committed."""
         self.opened, self.place, self.ino, self.attributes, self.entry = opened, place, ino, attributes, entry
         self.turn = threading.RLock()
-        self.committing = threading.Lock()
+        self.ordering, self.committing = threading.Lock(), threading.Lock()
+        self.pages: set[Page] = set()
+        """The kernel's pages that it has cached handles on; `Pages` keeps it."""
+        self.failures = 0
+        self.failure: Exception | None = None
+        """How many commits have failed, and the last one's error: every writer's next flush raises it once."""
+        self.is_own = entry is None
+        """Whether what is committed came through this mount, so that the kernel knows its size."""
         self.handles = self.writers = 0
         self.given = Given()
         self.buffer: Buffer | None = None if entry is not None else self._new_buffer()
@@ -67,9 +81,10 @@ class OpenFile:
         return (self.has_bytes or self.is_changed or self.is_committing) and not self.is_removed
 
     @property
-    def content_hash(self) -> str | None:
-        """The BLAKE3 of what is committed, where nothing else is in the file; else None."""
-        return None if self.entry is None or self.has_bytes or self.is_changed else self.entry.facts.content_hash
+    def token(self) -> tuple[int, str] | None:
+        """The inode and the BLAKE3 of what is committed, where nothing else is in the file; else None."""
+        entry = self.entry
+        return None if entry is None or self.is_dirty else (self.ino, entry.facts.content_hash)
 
     def attr(self) -> Attr:
         """Return what stat shows of the file as this mount sees it."""
@@ -89,19 +104,27 @@ class OpenFile:
         reader = self._reader
         if reader is None:
             assert self.entry is not None
-            reader = self._reader = self.opened.open_content(self.entry.facts.content)
+            reader = self._reader = self.opened.open_content(self.entry)
         return reader
 
     def write(self, view: memoryview, offset: int) -> int:
         """Take *view* as the bytes from *offset* on; return their number. Raises TooLarge, OSError, Corrupt."""
-        self._check_size(offset + len(view))
         with self.turn:
-            buffer = self._own_bytes()
-            count = buffer.write(view, offset)
-            self._writes += 1
-            self.has_bytes = True
-            self._follow(buffer, offset, offset + count)
-            self._touch()
+            return self._write(view, offset)
+
+    def append(self, view: memoryview) -> int:
+        """Take *view* as the bytes behind the last, wherever that is by now; otherwise as `write`."""
+        with self.turn:
+            return self._write(view, self.size)
+
+    def _write(self, view: memoryview, offset: int) -> int:
+        self._check_size(offset + len(view))
+        buffer = self._own_bytes()
+        count = buffer.write(view, offset)
+        self._writes += 1
+        self.has_bytes = True
+        self._follow(buffer, offset, offset + count)
+        self._touch()
         return count
 
     def truncate(self, size: int) -> None:
@@ -146,19 +169,21 @@ class OpenFile:
         now = self.opened.now()
         self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now, atime_ns=None)
 
-    def commit(self, origin: Origin, *, durable: bool = False) -> None:
-        """Commit what is not committed; *durable*: return when it survives power loss.
+    def commit(self, origin: Origin, *, durable: bool = False) -> bool:
+        """Commit what is not committed and tell whether that was anything; *durable*: it survives power loss then.
 
-        Where that fails the bytes go to lost+found, and the error is raised.
+        Where that fails the bytes go to lost+found, and the error is raised, here and to the other writers.
         """
-        with self.committing:
+        with self.ordering:
             if not self.is_dirty:
-                return
+                return False
             try:
                 self._commit(origin, durable)
-            except (SpellError, OSError) as error:
+            except Exception as error:
+                self.failures, self.failure = self.failures + 1, error
                 self._lose(error)
                 raise
+            return True
 
     def _commit(self, origin: Origin, durable: bool) -> None:
         with self.turn:
@@ -166,63 +191,77 @@ class OpenFile:
             self.has_bytes = self.is_changed = False
             self.is_committing = True
         try:
-            self._commit_staged(self._stage(), origin, durable)
-            self.opened.committed(self)
+            try:
+                self._publish(self._stage(trusting=True), origin, durable)
+            except Vanished:
+                self._publish(self._stage(trusting=False), origin, durable)
         except BaseException:
             with self.turn:
                 self.has_bytes, self.is_changed = self.has_bytes or has_bytes, True
             raise
         finally:
             self.is_committing = False
+        self.opened.pages.committed(self)
         with self.turn:
             if self.buffer is not None and writes == self._writes:
                 self.buffer.mark(committed=True)
 
-    def _commit_staged(self, staged: Staged, origin: Origin, durable: bool) -> None:
-        writer = Writer(self.opened.owner, self._draft)
-        before = self.entry
-        entry = self.opened.entries.commit(
-            self.place, staged, self.given, (self.ino, self.attributes), writer,
-            known=before, durable=durable, by=origin,
-        )  # fmt: skip
-        if before is None and entry.ino != self.ino:
-            self.opened.renumber(self, entry.ino)
-        self.entry, self.given = entry, Given()
-        self.place = Place(entry.sid, entry.folder, entry.name)
-        if entry.seq_from is None or self._draft is not None:
-            self._draft = entry.eid
-        self._reader = None
+    def _publish(self, staged: Staged, origin: Origin, durable: bool) -> None:
+        """Commit *staged*, unless the file was removed while it was staged."""
+        with self.committing:
+            if self.is_removed:
+                return
+            writer, before = Writer(self.opened.owner, self._draft), self.entry
+            entry = self.opened.entries.commit(
+                self.place, staged, self.given, (self.ino, self.attributes), writer,
+                known=before, durable=durable, by=origin,
+            )  # fmt: skip
+            if before is None and entry.ino != self.ino:
+                self.opened.renumber(self, entry.ino)
+            self.entry, self.given, self.is_own = entry, Given(), True
+            self.place = Place(entry.sid, entry.folder, entry.name)
+            if entry.seq_from is None or self._draft is not None:
+                self._draft = entry.eid
+            self._reader = None
+            self.opened.committed(self)
 
-    def _stage(self) -> Staged:
+    def _stage(self, *, trusting: bool) -> Staged:
         """Return the bytes staged: little is left to do where a worker has followed."""
-        with self.turn:
-            buffer, follower = self._own_bytes(), self._follower
-            self._follower = None
-            fd, size = buffer.fd, buffer.size
+        for _ in range(_STAGINGS):
+            with self.turn:
+                buffer, follower = self._own_bytes(), self._follower
+                self._follower = None
+                fd, size = buffer.fd, buffer.size
+                content = buffer.memory() if fd is None else b""
             if fd is None:
-                return self.opened.stage(buffer.memory())
-        if follower is not None and follower.finish(size):
-            return follower.ingest.finish()
-        ingest = self.opened.begin_ingest()
-        whole = Follower(ingest, fd, self.opened.workers)
-        whole.finish(size)
-        return ingest.finish()
+                return self.opened.stage(content, trusting=trusting)
+            if follower is None or not trusting or follower.is_broken:
+                follower = Follower(self.opened.begin_ingest(trusting=trusting), fd, self.opened.workers)
+            if follower.finish(size):
+                return follower.ingest.finish()
+        raise OSError(errno.EIO, "the file was cut again and again while it was committed")
 
     def _lose(self, error: Exception) -> None:
-        """Keep what cannot be committed in lost+found, and forget that it waits."""
+        """Keep what cannot be committed in lost+found, and forget that it waits; who opens the file next reads it anew.
+
+        Handles that are open go on with the bytes that they have.
+        """
         why = error.message if isinstance(error, SpellError) else str(error)
         with self.turn:
             self.has_bytes = self.is_changed = False
+            self._follower = None
             buffer = self.buffer
-            if buffer is None or buffer.size == 0:
-                return
-            source = buffer.memory() if buffer.fd is None else buffer.give_away()
+            source = None
+            if buffer is not None and buffer.size:
+                source = buffer.memory() if buffer.fd is None else buffer.give_away()
+        self.opened.part_with(self)
         if source is not None:
             self.opened.lose(self, source, why)
 
     def take_draft(self) -> Entry | None:
         """Return the draft that this file's commits have made, to be sealed, or None."""
-        draft, self._draft = self._draft, None
+        with self.committing:
+            draft, self._draft = self._draft, None
         if draft is None or self.entry is None or self.entry.eid != draft or self.entry.seq_from is not None:
             return None
         return self.entry
@@ -258,7 +297,12 @@ class FileHandle:
         """Open *file* with the *flags* of open(2) for *origin*; `Opened` has counted it already."""
         self.file, self._origin = file, origin
         self.is_writer = flags & os.O_ACCMODE != os.O_RDONLY
+        self.is_appending = self.is_writer and bool(flags & os.O_APPEND)
+        """Writes go behind the last byte: the offset that the kernel gives is where it believes that to be."""
         self.direct_io = self.keep_cache = False
+        self.page: Page | None = None
+        """The kernel's pages that it uses, where it does; `Pages` keeps it."""
+        self._seen = file.failures
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill *view* from *offset* on."""
@@ -266,7 +310,7 @@ class FileHandle:
 
     def write(self, view: memoryview, offset: int) -> int:
         """Take all of *view*."""
-        return self.file.write(view, offset)
+        return self.file.append(view) if self.is_appending else self.file.write(view, offset)
 
     def attr(self) -> Attr:
         """Return what fstat shows."""
@@ -278,16 +322,24 @@ class FileHandle:
 
     def flush(self) -> None:
         """Commit bytes that are not committed; what was only created or truncated waits for the release."""
-        if self.is_writer and (self.file.has_bytes or self.file.is_committing):
-            self.file.commit(self._origin)
+        if self.is_writer:
+            self._commit(wanted=self.file.has_bytes or self.file.is_committing)
 
     def fsync(self, datasync: bool) -> None:
         """Commit and make durable; a clean file may still have commits that a power cut would take."""
-        if self.file.is_dirty:
-            self.file.commit(self._origin, durable=True)
-        else:
+        if not self._commit(wanted=True, durable=True):
             self.file.opened.sync()
+
+    def _commit(self, *, wanted: bool, durable: bool = False) -> bool:
+        """Commit where that is *wanted*, and raise what has failed since this handle last heard of it."""
+        try:
+            done = wanted and self.file.commit(self._origin, durable=durable)
+        finally:
+            has_failed, self._seen = self._seen != self.file.failures, self.file.failures
+        if has_failed and self.is_writer and self.file.failure is not None:
+            raise self.file.failure
+        return done
 
     def release(self) -> None:
         """Finish; the last writer commits what waits and puts the draft into history."""
-        self.file.opened.release(self.file, self.is_writer, self._origin)
+        self.file.opened.release(self, self._origin)

@@ -76,8 +76,9 @@ class Follower:
 
     def _feed(self, start: int, size: int) -> None:
         with memoryview(self._block)[:size] as view:
-            count = os.preadv(self._fd, [view], start)
-            view[count:] = bytes(size - count)
+            if os.preadv(self._fd, [view], start) < size:
+                self.broke()  # cut meanwhile; what was claimed is not there any more
+                return
             self.ingest.feed(view)
 
     def finish(self, size: int) -> bool:
@@ -87,7 +88,7 @@ class Follower:
         """
         with self._turn:
             running = self._running
-        if running is not None:
+        if running is not None and not running.cancel():  # what no worker has begun is done here
             running.result()
         with self._turn:
             self.is_broken = self.is_broken or self._taken > size

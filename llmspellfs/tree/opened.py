@@ -10,19 +10,18 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import SpellError
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
 from llmspellfs.tree.files import FileHandle, OpenFile
+from llmspellfs.tree.pages import Pages
 from llmspellfs.tree.sealer import Sealer
 
 if TYPE_CHECKING:
@@ -31,11 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _WORKERS = 2
-_REMEMBERED = 100_000
 _RELEASED_SECONDS = 0.25
-_BELIEVED_NS = 2_000_000_000
-"""For how long after a change through another door new handles go past the page cache: the kernel, which keeps
-attributes for a second, would cut what it reads at the size it knows."""
 
 
 class Opened:
@@ -54,10 +49,9 @@ class Opened:
         self._files: dict[int, OpenFile] = {}
         self._pending: dict[tuple[int, str], OpenFile] = {}
         self._hidden: dict[str, OpenFile] = {}
-        self._older: dict[int, int] = {}
-        """How many handles each inode has on content that another door has replaced since."""
-        self._kernel: OrderedDict[int, str | None] = OrderedDict()
-        """The content hash that the kernel's page cache has of each inode; None: a mixture."""
+        self._all: set[OpenFile] = set()
+        """Every file with handles, those too that a newer content or a failed commit has put out of the tables."""
+        self.pages = Pages(self.now)
 
     def _sealed(self, row: Entry) -> None:
         file = self._files.get(row.ino)
@@ -88,7 +82,7 @@ class Opened:
         file = OpenFile(self, place, self.entries.reserve_ino(), attributes, None)
         with self.turn:
             self._files[file.ino] = self._pending[place.folder, place.name] = file
-        return self._handle(file, flags, origin)
+            return self._handle(file, flags, origin)
 
     def open(self, entry: Entry, flags: int, origin: Origin, is_current: Callable[[], bool]) -> FileHandle | None:
         """Open the committed file *entry*; handles of one content share one OpenFile.
@@ -98,77 +92,54 @@ class Opened:
         """
         with self.turn:
             file = self._files.get(entry.ino)
-            if file is None or self._is_older(file, entry):
+            if file is None or self._is_behind(file, entry):
                 if not is_current():
                     return None
-                file = self._supersede(file, entry)
-            handle = self._handle_locked(file, flags, origin)
+                file = self._caught_up(file, entry)
+            handle = self._handle(file, flags, origin)
         if flags & os.O_TRUNC and handle.is_writer:
             file.truncate(0)
         return handle
 
     def reopen(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
         """Open *file*, which is pending, once more."""
-        handle = self._handle(file, flags, origin)
+        with self.turn:
+            handle = self._handle(file, flags, origin)
         if flags & os.O_TRUNC and handle.is_writer:
             file.truncate(0)
         return handle
 
-    def _is_older(self, file: OpenFile, entry: Entry) -> bool:
-        """Tell whether *file* shows another content than *entry*, without having bytes of its own."""
-        return not file.is_dirty and file.entry is not None and file.entry.facts.content != entry.facts.content
+    def _is_behind(self, file: OpenFile, entry: Entry) -> bool:
+        """Tell whether *entry* is another row than *file* shows, and *file* has no bytes of its own."""
+        return not file.is_dirty and file.entry is not None and file.entry.eid != entry.eid
 
-    def _supersede(self, file: OpenFile | None, entry: Entry) -> OpenFile:
-        if file is not None:
-            self._older[entry.ino] = self._older.get(entry.ino, 0) + file.handles
-        fresh = OpenFile(self, Place(entry.sid, entry.folder, entry.name), entry.ino, entry.attributes, entry)
-        self._files[entry.ino] = fresh
+    def _caught_up(self, file: OpenFile | None, entry: Entry) -> OpenFile:
+        """Return the open file that shows *entry*: *file* where the content is the same, else a new one."""
+        if file is not None and file.entry is not None and file.entry.facts.content == entry.facts.content:
+            file.follow(entry)
+            return file
+        place = Place(entry.sid, entry.folder, entry.name)
+        self._files[entry.ino] = fresh = OpenFile(self, place, entry.ino, entry.attributes, entry)
         return fresh
 
     def _handle(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
-        with self.turn:
-            return self._handle_locked(file, flags, origin)
-
-    def _handle_locked(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
         handle = FileHandle(file, flags, origin)
-        handle.direct_io, handle.keep_cache = self._for_kernel(file)
         file.handles += 1
         file.writers += handle.is_writer
+        self._all.add(file)
         return handle
 
-    def _for_kernel(self, file: OpenFile) -> tuple[bool, bool]:
-        """Return whether a new handle of *file* goes past the page cache, and whether what is in it stays."""
-        if self._older.get(file.ino):
-            self._remember(file.ino, None)
-            return True, False
-        known = self._kernel.get(file.ino)
-        if file.handles and file.content_hash is None:
-            return False, True
-        if known != file.content_hash and self._is_news(file):
-            self._remember(file.ino, None)
-            return True, False
-        self._remember(file.ino, file.content_hash)
-        return False, known is not None and known == file.content_hash
-
-    def _is_news(self, file: OpenFile) -> bool:
-        """Tell whether the kernel may still believe in the size that *file* had before another door changed it."""
-        return file.entry is not None and file.entry.facts.updated_ns > self.now() - _BELIEVED_NS
-
-    def _remember(self, ino: int, content_hash: str | None) -> None:
-        self._kernel[ino] = content_hash
-        self._kernel.move_to_end(ino)
-        if len(self._kernel) > _REMEMBERED:
-            self._kernel.popitem(last=False)
-
-    def release(self, file: OpenFile, is_writer: bool, origin: Origin) -> None:
+    def release(self, handle: FileHandle, origin: Origin) -> None:
         """Count a handle out; the last writer commits what waits and puts the draft into history."""
+        file = handle.file
         with self.turn:
-            file.writers -= is_writer
-            is_last_writer = is_writer and file.writers == 0
+            file.writers -= handle.is_writer
+            is_last_writer = handle.is_writer and file.writers == 0
         try:
             if is_last_writer:
                 self._settle(file, origin)
         finally:
+            self.pages.release(handle)
             self._let_go(file)
 
     def _settle(self, file: OpenFile, origin: Origin) -> None:
@@ -182,32 +153,31 @@ class Opened:
     def _let_go(self, file: OpenFile) -> None:
         with self.turn:
             file.handles -= 1
-            current = self._files.get(file.ino)
-            if current is not file and not file.is_removed:
-                self._count_older_out(file.ino)
             if file.handles:
                 return
-            if current is file:
-                del self._files[file.ino]
-            if self._pending.get((file.place.folder, file.place.name)) is file:
-                del self._pending[file.place.folder, file.place.name]
+            self._all.discard(file)
+            self._forget(file)
         file.discard()
 
-    def _count_older_out(self, ino: int) -> None:
-        left = self._older.get(ino, 0) - 1
-        if left > 0:
-            self._older[ino] = left
-        else:
-            self._older.pop(ino, None)
+    def _forget(self, file: OpenFile) -> None:
+        if self._files.get(file.ino) is file:
+            del self._files[file.ino]
+        if self._pending.get((file.place.folder, file.place.name)) is file:
+            del self._pending[file.place.folder, file.place.name]
+
+    def part_with(self, file: OpenFile) -> None:
+        """Hear that *file* holds bytes that were not committed: it is its handles' alone now."""
+        self.pages.spoil(file)
+        self._changed(file)
+        with self.turn:
+            self._forget(file)
 
     def committed(self, file: OpenFile) -> None:
-        """Hear that *file* is committed: it is pending no longer, and the kernel has what it holds."""
+        """Hear that *file* is committed: it is pending no longer."""
         self._changed(file)  # first: what is not pending any more is looked for in the store
         with self.turn:
             for key in [key for key, other in self._pending.items() if other is file]:
                 del self._pending[key]
-            if file.handles:
-                self._remember(file.ino, file.content_hash)
 
     def renumber(self, file: OpenFile, ino: int) -> None:
         """Hear that *file* became a version of an existing artifact, whose inode it now is."""
@@ -257,7 +227,7 @@ class Opened:
     def has_dirty(self, sid: int) -> bool:
         """Tell whether files of session *sid* have bytes that are not committed."""
         with self.turn:
-            return any(file.place.sid == sid and file.is_dirty for file in self._files.values())
+            return any(file.place.sid == sid and file.is_dirty for file in self._all)
 
     def wait_until_clean(self, sid: int) -> bool:
         """Tell whether no file of session *sid* has bytes that are not committed, after a moment where need be.
@@ -274,45 +244,38 @@ class Opened:
     def of_session(self, sid: int) -> list[OpenFile]:
         """Return the open files of session *sid*."""
         with self.turn:
-            return [file for file in self._files.values() if file.place.sid == sid]
+            return [file for file in self._all if file.place.sid == sid]
 
     def commit_all(self) -> None:
         """Commit and seal every open file: the mount ends. What fails goes to lost+found and into the log."""
         with self.turn:
-            files = list(self._files.values())
+            files = list(self._all)
         for file in files:
             try:
                 file.commit(self.store.origin)
                 draft = file.take_draft()
                 if draft is not None:
                     self.sealer.add(draft, self.store.origin)
-            except (SpellError, OSError) as error:
-                log.error("%r could not be committed at the end: %s", file.place.name, error)  # noqa: TRY400
+            except Exception:
+                log.exception("%r could not be committed at the end", file.place.name)
         self.sealer.close()
         self.workers.shutdown()
 
     def new_spool_file(self, file: OpenFile) -> SpoolFile:
         """Return an empty spool file for *file*."""
-        session = self.store.sessions.load_sid(file.place.sid)
-        return self.store.intake.spool_file(session.id if session else "", self._path(file))
+        return self.store.intake.spool_file(*self.entries.whereabouts(file.place))
 
-    def _path(self, file: OpenFile) -> str:
-        session = self.store.sessions.load_sid(file.place.sid)
-        if session is None:
-            return file.place.name
-        return self.store.entries.path_at(session, file.place)
+    def begin_ingest(self, *, trusting: bool = True) -> Ingest:
+        """Return an ingest to feed; *trusting* as for `Intake.stage`."""
+        return self.store.intake.begin(trusting=trusting)
 
-    def begin_ingest(self) -> Ingest:
-        """Return an ingest to feed."""
-        return self.store.intake.begin()
-
-    def stage(self, content: bytes) -> Staged:
+    def stage(self, content: bytes, *, trusting: bool) -> Staged:
         """Return *content* staged."""
-        return self.store.intake.stage(content)
+        return self.store.intake.stage(content, trusting=trusting)
 
-    def open_content(self, cid: int) -> Reader:
-        """Return a reader of the content *cid*."""
-        return self.store.open_content(cid)
+    def open_content(self, entry: Entry) -> Reader:
+        """Return a reader of *entry*'s content."""
+        return self.store.open_content(entry)
 
     def sync(self) -> None:
         """Return when every earlier commit survives power loss."""
@@ -320,9 +283,9 @@ class Opened:
 
     def lose(self, file: OpenFile, source: str | bytes, why: str) -> None:
         """Keep bytes of *file* that could not be committed in lost+found."""
-        session = self.store.sessions.load_sid(file.place.sid)
         try:
-            item = self.store.intake.lose(source, session.id if session else "", self._path(file), why)
+            session, path = self.entries.whereabouts(file.place)
+            item = self.store.intake.lose(source, session, path, why)
             log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
-        except (SpellError, OSError):
+        except Exception:
             log.exception("%r could not be committed (%s), nor kept", file.place.name, why)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 
-from llmspellfs.errors import NotFound
+from llmspellfs.errors import NotFound, ReadOnly
 from llmspellfs.model.times import NS
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.node import Context, File, Folder, Node, misplaced
@@ -30,6 +31,8 @@ class Readme(File):
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open for reading."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise ReadOnly(self.name)
         return FixedHandle(self)
 
 
@@ -50,7 +53,7 @@ class FixedHandle:
 
     def write(self, view: memoryview, offset: int) -> int:
         """Refuse."""
-        raise misplaced("README")
+        raise ReadOnly("README")
 
     def attr(self) -> Attr:
         """Return what fstat shows."""
@@ -58,7 +61,7 @@ class FixedHandle:
 
     def truncate(self, size: int) -> None:
         """Refuse."""
-        raise misplaced("README")
+        raise ReadOnly("README")
 
     def flush(self) -> None:
         """Have nothing to commit."""

@@ -54,7 +54,7 @@ class SessionsFolder(Folder):
             raise NotEmpty(name)
         if self.ctx.opened.has_dirty(session.sid):
             raise SessionBusy(name)
-        self.ctx.store.sessions.delete(session.id, by=origin_of(caller))
+        self.ctx.store.sessions.delete(session.id, full=False, by=origin_of(caller))
         self.ctx.cache.drop(session.sid)
 
     def rename(self, old: str, new: str, caller: Caller) -> None:
@@ -107,9 +107,7 @@ class SessionTop(EntryFolder):
         session = self.ctx.session(self.sid)
         field = xattrs.field_of(name)
         if field is None:
-            key = xattrs.key_of(name)
-            xattrs.check_flags(key in session.metadata, flags)
-            self._update(session, caller, metadata=session.metadata | {key: xattrs.decode(value)})
+            self._update(session, caller, metadata=lambda now: xattrs.with_key(now, name, value, flags))
             return
         xattrs.check_flags(xattrs.PREFIX + field in self.listxattr(), flags)
         self._set_field(session, field, value, caller)
@@ -134,7 +132,7 @@ class SessionTop(EntryFolder):
         field = xattrs.field_of(name)
         if field is None:
             key = xattrs.key_of(name)
-            self._update(session, caller, metadata={k: v for k, v in session.metadata.items() if k != key})
+            self._update(session, caller, metadata=lambda now: {k: v for k, v in now.items() if k != key})
             return
         empty: dict[str, Any] = {"tags": (), "description": "", "parent": None}
         self._update(session, caller, **{field: empty[field]})

@@ -17,7 +17,7 @@ from llmspellfs.tree.api import Attr, Caller, Handle, Statfs
 from llmspellfs.tree.attributes import change_mode, change_owner, change_times
 from llmspellfs.tree.cache import Cache
 from llmspellfs.tree.entries import EntryFolder
-from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.files import FileHandle, OpenFile
 from llmspellfs.tree.node import Context, Folder, Node, as_folder, misplaced, origin_of
 from llmspellfs.tree.opened import Opened
 from llmspellfs.tree.root import Root
@@ -114,6 +114,7 @@ class Tree:
             return
         folder, name = self._split(path)
         folder.remove(name, caller)
+        self._ctx.opened.pages.gone(path)
 
     def rmdir(self, path: str, caller: Caller) -> None:
         """Remove an empty folder, or a session."""
@@ -124,22 +125,24 @@ class Tree:
     def rename(self, old: str, new: str, caller: Caller) -> None:
         """Rename or move; what *new* was becomes an older version, or goes."""
         try:
-            self._rename(old, new, caller)
+            is_folder = self._rename(old, new, caller)
         except BaseException:
             self._undo_hide(new)
             raise
         self._replaced.now = None
+        self._ctx.opened.pages.moved(old, new, folder=is_folder)
 
-    def _rename(self, old: str, new: str, caller: Caller) -> None:
+    def _rename(self, old: str, new: str, caller: Caller) -> bool:
+        """Rename, and tell whether it was a folder or a session."""
         (source, old_name), (target, new_name) = self._split(old), self._split(new)
         if isinstance(source, SessionsFolder) or isinstance(target, SessionsFolder):
             self._rename_session(source, old_name, target, new_name, caller)
-            return
+            return True
         if not isinstance(source, EntryFolder) or not isinstance(target, EntryFolder):
             raise (source if not isinstance(source, EntryFolder) else target).refusal(old_name)
         if CONTROL in (old_name if source.key is None else "", new_name if target.key is None else ""):
             raise ReadOnly(CONTROL)
-        self._rename_entry(source, old_name, target, new_name, caller)
+        return self._rename_entry(source, old_name, target, new_name, caller)
 
     def _rename_session(self, source: Folder, old: str, target: Folder, new: str, caller: Caller) -> None:
         if not isinstance(source, SessionsFolder) or not isinstance(target, SessionsFolder):
@@ -147,7 +150,7 @@ class Tree:
         source.rename(old, new, caller)
         self._forget_folders()
 
-    def _rename_entry(self, source: EntryFolder, old: str, target: EntryFolder, new: str, caller: Caller) -> None:
+    def _rename_entry(self, source: EntryFolder, old: str, target: EntryFolder, new: str, caller: Caller) -> bool:
         source.settle(old, caller)
         target.settle(new, caller)
         ctx, moved, over = self._ctx, source.open_file(old), target.find_open_file(new)
@@ -166,6 +169,7 @@ class Tree:
             ctx.cache.drop(source.sid)
             ctx.cache.drop(target.sid)
             self._forget_folders()
+        return entry.kind is Kind.FOLDER
 
     def _open_inside(
         self, source: EntryFolder, old: str, target: EntryFolder, new: str, caller: Caller
@@ -195,6 +199,7 @@ class Tree:
         folder, name = self._split(path)
         if not isinstance(folder, EntryFolder):
             raise folder.refusal(name)
+        self._ctx.opened.pages.gone(path)
         if not replaced:
             folder.hide(name, hidden, Caller(os.getuid(), os.getgid(), 0))
             return
@@ -244,14 +249,20 @@ class Tree:
 
     def open(self, path: str, flags: int, caller: Caller) -> Handle:
         """Open what is there."""
-        return self._node(path).open(flags, caller)
+        return self._admitted(path, self._node(path).open(flags, caller))
+
+    def _admitted(self, path: str, handle: Handle) -> Handle:
+        """Return *handle*, which knows now how it uses the kernel's pages of *path*."""
+        if isinstance(handle, FileHandle):
+            self._ctx.opened.pages.admit(path, handle)
+        return handle
 
     def create(self, path: str, flags: int, mode: int, caller: Caller) -> Handle:
         """Make and open a file; an existing one is opened unless O_EXCL is given."""
         folder, name = self._split(path)
         if not isinstance(folder, EntryFolder):
             return self._open_existing(folder, name, flags, caller)
-        return folder.create(name, flags, mode, caller)
+        return self._admitted(path, folder.create(name, flags, mode, caller))
 
     def _open_existing(self, folder: Folder, name: str, flags: int, caller: Caller) -> Handle:
         try:

@@ -156,7 +156,7 @@ def get_of_artifact(node: EntryFile, name: str) -> bytes:
         if not name.startswith("user.") or key not in custom:
             raise missing()
         return encode(custom[key])
-    value = _fields(node).get(field)
+    value = _fields(node.described(), node.name).get(field)
     if value is not None:
         return value
     if node.entry is None:
@@ -169,12 +169,11 @@ def get_of_artifact(node: EntryFile, name: str) -> bytes:
     return str(_READ_ONLY[field](node.entry.facts)).encode()
 
 
-def _fields(node: EntryFile) -> dict[str, bytes]:
+def _fields(given: Given, file_name: str) -> dict[str, bytes]:
     """Return the fields that are set, with their bytes; defaults are not listed but can be read."""
-    given = node.described()
     found = {
         "type": (given.artifact_type or DEFAULT_TYPE).encode(),
-        "mime_type": (given.mime_type or guess_mime(node.name)).encode(),
+        "mime_type": (given.mime_type or guess_mime(file_name)).encode(),
     }
     if given.description:
         found["description"] = given.description.encode("utf-8", "surrogateescape")
@@ -183,22 +182,22 @@ def _fields(node: EntryFile) -> dict[str, bytes]:
     return found
 
 
-def list_of_artifact(node: EntryFile) -> list[str]:
-    """Return the names that are set otherwise than by default."""
-    defaults = {"type": DEFAULT_TYPE.encode(), "mime_type": guess_mime(node.name).encode()}
-    fields = [PREFIX + key for key, value in _fields(node).items() if defaults.get(key) != value]
-    return fields + custom_names(node.described().custom or {})
+def list_of_artifact(now: Given, file_name: str) -> list[str]:
+    """Return the names that metadata *now* of a file called *file_name* sets otherwise than by default."""
+    defaults = {"type": DEFAULT_TYPE.encode(), "mime_type": guess_mime(file_name).encode()}
+    fields = [PREFIX + key for key, value in _fields(now, file_name).items() if defaults.get(key) != value]
+    return fields + custom_names(now.custom or {})
 
 
-def set_of_artifact(node: EntryFile, name: str, value: bytes, flags: int) -> Given:
-    """Return what setting the attribute *name* gives the artifact."""
+def with_value(now: Given, file_name: str, name: str, value: bytes, flags: int) -> Given:
+    """Return what setting the attribute *name* gives a file called *file_name* that has the metadata *now*."""
     field = field_of(name)
     if field is not None:
         if field not in _ARTIFACT_FIELDS:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        check_flags(PREFIX + field in list_of_artifact(node), flags)
+        check_flags(PREFIX + field in list_of_artifact(now, file_name), flags)
         return _given_field(field, value)
-    key, custom = key_of(name), dict(node.described().custom or {})
+    key, custom = key_of(name), dict(now.custom or {})
     check_flags(key in custom, flags)
     custom[key] = decode(value)
     return Given(custom=check_metadata(custom))
@@ -213,27 +212,34 @@ def _given_field(field: str, value: bytes) -> Given:
     return Given(mime_type=text) if field == "mime_type" else Given(description=text)
 
 
-def remove_of_artifact(node: EntryFile, name: str) -> Given:
-    """Return what removing the attribute *name* gives the artifact; raise ENODATA."""
+def without(now: Given, file_name: str, name: str) -> Given:
+    """Return what removing the attribute *name* gives the file; raise ENODATA."""
     field = field_of(name)
     if field is not None:
-        if PREFIX + field not in list_of_artifact(node):
+        if PREFIX + field not in list_of_artifact(now, file_name):
             raise missing()
-        return _given_default(node, field)
-    custom = dict(node.described().custom or {})
+        return _default_of(field, file_name)
+    custom = dict(now.custom or {})
     if custom.pop(key_of(name), missing) is missing:
         raise missing()
     return Given(custom=custom)
 
 
-def _given_default(node: EntryFile, field: str) -> Given:
+def _default_of(field: str, file_name: str) -> Given:
     defaults = {
         "type": Given(artifact_type=DEFAULT_TYPE),
-        "mime_type": Given(mime_type=guess_mime(node.name)),
+        "mime_type": Given(mime_type=guess_mime(file_name)),
         "description": Given(description=""),
         "tags": Given(tags=()),
     }
     return defaults[field]
+
+
+def with_key(metadata: dict[str, Any], name: str, value: bytes, flags: int) -> dict[str, Any]:
+    """Return a session's *metadata* with the attribute *name* set."""
+    key = key_of(name)
+    check_flags(key in metadata, flags)
+    return {**metadata, key: decode(value)}
 
 
 def get_of_session(session: Session, name: str) -> bytes:
