@@ -26,7 +26,7 @@ class MountOptions:
     """Seconds for which the kernel keeps attributes."""
     entry_timeout: float = 1.0
     """Seconds for which the kernel keeps names."""
-    threads: int = 16
+    threads: int = 8
     """How many requests are served at the same time."""
 
 
