@@ -34,7 +34,8 @@ class Transaction:
         """Return the live session *sid* as this transaction sees it; raise NotFound where it is gone."""
         session = sessions.load(self.db, sid)
         if session is None:
-            raise NotFound("session", sid)
+            gone = sessions.load_any(self.db, sid)
+            raise NotFound("session", sid if gone is None else gone.dirname)
         return session
 
     def active_session(self, sid: int) -> Session:

@@ -21,6 +21,7 @@ from llmspellfs.storage.lost import LostFound, LostItem
 GRACE_SECONDS = 3600
 """How long condemned content stays, so that no reader or writer that holds on to it outlives it."""
 _BLOCK = 1 << 20
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Upkeep:
     ) -> GcReport:
         """Prune history older than `history_days`, mark what nothing refers to, and remove what was marked before.
 
+        Files that were deleted within a minute of their creation, more than *grace_seconds* ago, are pruned too.
+
         Sessions that were deleted before that are gone for good then: only their trail stays.
         Content goes only in a run that comes more than *grace_seconds* after the one that marked it: first its
         rows, durably, then its files. *dry_run* changes nothing.
@@ -92,7 +95,7 @@ class Upkeep:
             with self._engine.index.read() as db:
                 count, freed = contents.condemned(db, before)
             return GcReport(0, 0, count, freed, 0)
-        pruned = self._prune(now)
+        pruned = self._prune(now) + self._prune_fleeting(before)
         with self._engine.index.write(durable=True) as db:
             count, freed = contents.condemned(db, before)
             loose = contents.remove_condemned(db, before)
@@ -111,6 +114,18 @@ class Upkeep:
                 tx.journal.touch(sid)
                 pruned += erasing.prune_rows(tx.db, sid, horizon)
         return pruned
+
+    def _prune_fleeting(self, before_ns: int) -> int:
+        """Forget the content of files that lived for less than a minute, a batch a transaction; count the rows."""
+        pruned = 0
+        while True:
+            with self._engine.write() as tx:
+                due = erasing.fleeting(tx.db, before_ns)[:_BATCH]
+                for sid, sequence in due:
+                    tx.journal.touch(sid)
+                    pruned += erasing.prune_sequence(tx.db, sid, sequence)
+            if len(due) < _BATCH:
+                return pruned
 
     def _unlink(self, loose: list[str], progress: Progress | None) -> None:
         for start in range(0, len(loose), 64):

@@ -12,6 +12,7 @@ from typing import Any
 
 from llmspellfs.storage import entries, sessions
 from llmspellfs.storage.entries import NewEntry
+from llmspellfs.storage.erasing import FLEETING_NS
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
@@ -111,7 +112,7 @@ def _event_state(db: Connection, sid: int, seq: int) -> str | None:
 
 
 def uncovered_events(db: Connection) -> list[str]:
-    """Return events above the horizon that made a row which is not there, and was not purged."""
+    """Return events above the horizon that made a row which is not there, was not purged, and was not fleeting."""
     query = """
         SELECT s.id, e.seq, e.kind FROM event e JOIN session s ON s.sid = e.sid
         WHERE e.seq > s.horizon_seq AND s.purged_ns IS NULL AND json_valid(e.line)
@@ -120,8 +121,14 @@ def uncovered_events(db: Connection) -> list[str]:
           AND NOT EXISTS (SELECT 1 FROM entry n WHERE n.sid = e.sid AND n.seq_from = e.seq)
           AND NOT EXISTS (SELECT 1 FROM event p WHERE p.sid = e.sid AND p.kind = 'artifact.purged'
                           AND json_extract(p.line, '$.sequence') = json_extract(e.line, '$.sequence'))
+          AND NOT EXISTS (SELECT 1 FROM event d WHERE d.sid = e.sid AND d.kind = 'artifact.deleted' AND d.seq > e.seq
+                          AND d.at_ns - e.at_ns < :fleeting
+                          AND json_extract(d.line, '$.sequence') = json_extract(e.line, '$.sequence'))
     """
-    return [f"session {row[0]}: the row that event {row[1]} ({row[2]}) made is gone" for row in db.execute(query)]
+    return [
+        f"session {row[0]}: the row that event {row[1]} ({row[2]}) made is gone"
+        for row in db.execute(query, {"fleeting": FLEETING_NS})
+    ]
 
 
 def broken_references(db: Connection) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from llmspellfs.storage import search_text
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.schema import SUPERSEDED
 
 
 def erase_entries(db: Connection, sid: int, sequence: int | None = None) -> list[int]:
@@ -80,6 +81,36 @@ def prune_rows(db: Connection, sid: int, horizon: int) -> int:
     db.execute("UPDATE session SET horizon_seq = ? WHERE sid = ? AND horizon_seq < ?", (horizon, sid, horizon))
     return len(rows)
 
+
+def fleeting(db: Connection, before_ns: int) -> list[tuple[int, int]]:
+    """Return the sid and the sequence of artifacts that lived for less than a minute, deleted before *before_ns*.
+
+    Editors' swap and lock files are such; one that a checkpoint shows is not.
+    """
+    return list(db.execute(_FLEETING, (before_ns, FLEETING_NS)))
+
+
+def prune_sequence(db: Connection, sid: int, sequence: int) -> int:
+    """Delete the rows of an artifact that is gone, its events left as they are; return how many there were."""
+    inos = [row[0] for row in db.execute("SELECT ino FROM entry WHERE sid = ? AND sequence = ?", (sid, sequence))]
+    db.execute("DELETE FROM entry WHERE sid = ? AND sequence = ?", (sid, sequence))
+    _drop_inodes(db, inos)
+    return len(inos)
+
+
+FLEETING_NS = 60 * 1_000_000_000
+"""A file created and deleted within this time keeps its events but not its content."""
+
+_FLEETING = f"""
+    WITH gone AS (
+        SELECT sid, sequence, min(seq_from) AS first, max(seq_to) AS last, min(created_ns) AS created_ns FROM entry
+        WHERE kind = 0 GROUP BY sid, sequence
+        HAVING count(seq_from) = count(*) AND count(seq_to) = count(*) AND max(seq_to) < {SUPERSEDED})
+    SELECT g.sid, g.sequence FROM gone g
+    JOIN event v ON v.sid = g.sid AND v.seq = g.last AND v.kind = 'artifact.deleted'
+    WHERE v.at_ns < ? AND v.at_ns - g.created_ns < ?
+      AND NOT EXISTS (SELECT 1 FROM checkpoint k WHERE k.sid = g.sid AND k.seq >= g.first AND k.seq < g.last)
+"""  # noqa: S608
 
 _PRUNE_SESSION_ROWS = """
     DELETE FROM session_row AS r WHERE r.sid = ? AND r.seq_to <= ?
