@@ -11,6 +11,7 @@ demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/.installed
+	@PYTHON=$(PYTHON) bash .ci/system rsync ed vim
 	$(BIN)/pytest
 
 check: $(VENV)/.installed

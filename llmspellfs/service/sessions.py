@@ -25,6 +25,7 @@ from llmspellfs.model.session import (
     action_to,
     next_status,
 )
+from llmspellfs.model.times import NS
 from llmspellfs.model.values import check_metadata, check_tags, check_text
 from llmspellfs.service import erasure, undelete
 from llmspellfs.service.engine import Engine, Transaction
@@ -193,6 +194,29 @@ class Sessions:
         """Bring the session to *status* by the action that leads there; no change where it is there already."""
         session = self.get(ref)
         return session if session.status is status else self._change_state(ref, action_to(status), reason, by)
+
+    def suspend_idle(self, is_busy: Callable[[int], bool] = lambda _: False) -> builtins.list[Session]:
+        """Suspend every active session in which nothing has happened for `session_timeout_seconds`; 0 suspends none.
+
+        Sessions with files that are open for writing, or of which *is_busy*(sid) says so, are left. Their events have
+        the reason "timeout". Returns the sessions as they are now.
+        """
+        seconds = self._engine.config.session_timeout_seconds
+        if not seconds:
+            return []
+        before = self._engine.now() - seconds * NS
+        with self._engine.index.read() as db:
+            idle = [sid for sid in sessions.idle(db, before) if not is_busy(sid)]
+        return [session for sid in idle if (session := self._suspend_if_idle(sid, before)) is not None]
+
+    def _suspend_if_idle(self, sid: int, before_ns: int) -> Session | None:
+        with self._engine.write() as tx:
+            if sid not in sessions.idle(tx.db, before_ns):
+                return None
+            session = tx.session(sid)
+            row = replace(SessionRow.of(session), status=Status.SUSPENDED)
+            told = {"status": str(row.status), "reason": "timeout"}
+            return put_row(tx, session, row, EVENT_KINDS[Action.SUSPEND], **told)
 
     def _change_state(self, ref: str, action: Action, reason: str | None, by: Origin | None) -> Session:
         if reason is not None:

@@ -125,7 +125,9 @@ def open_store(
     rooms = open_rooms(None if in_memory else store_path(config, path), busy_seconds=busy_seconds)
     engine = Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id)
     _seal_abandoned(engine)
-    return Store(engine)
+    store = Store(engine)
+    store.sessions.suspend_idle()
+    return store
 
 
 def _seal_abandoned(engine: Engine) -> None:

@@ -135,6 +135,15 @@ def count_open(db: Connection) -> int:
     return count
 
 
+def idle(db: Connection, before_ns: int) -> list[int]:
+    """Return the sids of active sessions without drafts whose last event was before *before_ns*."""
+    query = (
+        "SELECT s.sid FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL AND r.status = 'active'"
+        " WHERE s.last_ns < ? AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.sid = s.sid AND e.seq_from IS NULL)"
+    )
+    return [row[0] for row in db.execute(query, (before_ns,))]
+
+
 def insert(db: Connection, session_id: str, ino: int, created_ns: int, created_by: str | None) -> int:
     """Insert a session without rows or events yet; return its sid."""
     cursor = db.execute(

@@ -18,6 +18,7 @@ from llmspellfs.tree.attributes import change_mode, change_owner, change_times
 from llmspellfs.tree.cache import Cache
 from llmspellfs.tree.entries import EntryFolder
 from llmspellfs.tree.files import FileHandle, OpenFile
+from llmspellfs.tree.idleness import Idleness
 from llmspellfs.tree.node import Context, Folder, Node, as_folder, misplaced, origin_of
 from llmspellfs.tree.opened import Opened
 from llmspellfs.tree.root import Root
@@ -39,6 +40,7 @@ class Tree:
             store, cache, opened, None if kind is None else check_type(kind), os.getuid(), os.getgid(),
             time.time_ns(),
         )  # fmt: skip
+        self._idleness = Idleness(store, self._suspended, opened.has_dirty)
         self._root = Root(self._ctx, "/")
         self._folders: dict[str, Folder] = {}
         self._replaced = threading.local()
@@ -47,6 +49,9 @@ class Tree:
         known = self._ctx.cache.peek(file.place.sid)
         if known is not None:
             known.forget(file.place.folder, file.place.name)
+
+    def _suspended(self, sid: int) -> None:
+        self._ctx.cache.drop(sid)
 
     def _folder(self, path: str) -> Folder:
         """Return the folder at *path*, remembered while nobody else changes its session."""
@@ -302,4 +307,5 @@ class Tree:
 
     def destroy(self) -> None:
         """Commit everything: the mount is gone."""
+        self._idleness.close()
         self._ctx.opened.commit_all()

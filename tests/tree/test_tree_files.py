@@ -358,6 +358,7 @@ def test_listings_agree_with_lookups(walker: Walker, s: str) -> None:
     walker.tree.mkdir(f"{s}/d", 0o755, walker.caller)
     walker.tree.symlink(f"{s}/l", "f", walker.caller)
     open_one = walker.create(f"{s}/open", b"123")
+    walker.events(s)  # waits for f's event, which would make events.jsonl longer in between
     for path in ("/", "/sessions", s, f"{s}/.session", f"{s}/.session/artifacts", "/by-status", "/by-status/active"):
         for name, attr in walker.tree.listdir(path):
             again = walker.tree.attr(f"{path.rstrip('/')}/{name}")

@@ -1,0 +1,297 @@
+"""Commits that fail, last, or meet others: no byte is lost, none is shown that was not stored, everybody hears."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmspellfs.errors import SessionNotActive
+from llmspellfs.tree.follower import START, Follower
+from tests.tree.trees import Walker, close, content_of
+
+if TYPE_CHECKING:
+    from llmspellfs.tree.api import Handle
+
+PATIENCE = 5.0
+"""Seconds for what is to happen at once."""
+MOMENT = 0.5
+"""Seconds for which something is watched that must not happen."""
+
+
+def before(monkeypatch: pytest.MonkeyPatch, where: object, name: str, act: Callable[[], object]) -> None:
+    """Have *act* run once, before the next call of the method *name* of *where*'s class."""
+    plain = getattr(type(where), name)
+
+    def late(self: object, *args: Any, **kwargs: Any) -> object:
+        monkeypatch.setattr(type(where), name, plain)
+        act()
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(where), name, late)
+
+
+class Pause:
+    """Where a thread waits until `go_on` is set; `reached` says that it is there."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self.go_on.wait(10)
+
+
+class Call(threading.Thread):
+    """A call on a thread of its own; `error` is what it raised."""
+
+    def __init__(self, call: Callable[..., object], *args: object) -> None:
+        super().__init__()
+        self._call, self._arguments = call, args
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call(*self._arguments)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    def is_over(self, seconds: float = PATIENCE) -> bool:
+        self.join(seconds)
+        return not self.is_alive()
+
+
+def write(handle: Handle, content: bytes, offset: int) -> None:
+    handle.write(memoryview(content), offset)
+
+
+@pytest.mark.parametrize("size", [1000, 400_000])
+def test_bytes_written_while_a_commit_fails_are_in_the_file_and_in_what_was_lost(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    content = os.urandom(size)
+    handle = walker.create(f"{s}/f", content)
+
+    def fail() -> None:
+        write(handle, b"W" * 1000, size)
+        walker.store.sessions.suspend("s")
+
+    before(monkeypatch, walker.store.entries, "commit", fail)
+    with pytest.raises(SessionNotActive):
+        handle.flush()
+    walker.store.sessions.resume("s")
+    write(handle, b"Z" * 50_000, size + 1000)
+    close(handle)
+    assert walker.read(f"{s}/f") == content + b"W" * 1000 + b"Z" * 50_000
+    for item in walker.store.upkeep.lost():
+        assert b"".join(walker.store.upkeep.read_lost(item.id)) == content + b"W" * 1000
+
+
+def test_what_failed_to_be_committed_is_shown_to_nobody_else(walker: Walker, s: str) -> None:
+    walker.write(f"{s}/f", b"A" * 8192)
+    before = walker.open(f"{s}/f", os.O_RDONLY)
+    handle = walker.open(f"{s}/f")
+    write(handle, b"B" * 9000, 0)
+    walker.store.sessions.suspend("s")
+    with pytest.raises(SessionNotActive):
+        handle.flush()
+    walker.store.sessions.resume("s")
+    assert walker.size(f"{s}/f") == 8192
+    after = walker.open(f"{s}/f", os.O_RDONLY)
+    assert content_of(after) == b"A" * 8192
+    assert after.keep_cache is False
+    for one in (after, before, handle):
+        close(one)
+    last = walker.open(f"{s}/f", os.O_RDONLY)
+    assert (last.keep_cache, content_of(last)) == (False, b"A" * 8192)
+    close(last)
+
+
+def test_every_writer_hears_once_that_a_commit_failed(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = walker.create(f"{s}/f", b"y" * 1000)
+    second, idle = walker.open(f"{s}/f"), walker.open(f"{s}/f")
+    pause = Pause()
+    before(monkeypatch, walker.store.entries, "commit", pause)
+    flushing = Call(first.flush)
+    assert pause.reached.wait(PATIENCE)
+    write(second, b"z" * 1000, 1000)
+    other = Call(second.flush)
+    walker.store.sessions.suspend("s")
+    pause.go_on.set()
+    assert flushing.is_over()
+    assert other.is_over()
+    assert [type(call.error) for call in (flushing, other)] == [SessionNotActive] * 2
+    with pytest.raises(SessionNotActive):
+        idle.flush()
+    walker.store.sessions.resume("s")
+    for one in (first, second, idle):
+        close(one)
+    assert walker.names(s) == []
+
+
+def test_fsync_returns_after_the_commit_that_is_under_way_and_what_makes_it_durable(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = walker.create(f"{s}/f", b"x" * 1000)
+    second = walker.open(f"{s}/f")
+    synced: list[int] = []
+    plain = type(walker.store).sync
+
+    def sync(store: Any) -> None:
+        synced.append(walker.store.artifacts.get("s", "f").size)
+        plain(store)
+
+    monkeypatch.setattr(type(walker.store), "sync", sync)
+    pause = Pause()
+    before(monkeypatch, walker.store.entries, "commit", pause)
+    flushing = Call(first.flush)
+    assert pause.reached.wait(PATIENCE)
+    syncing = Call(second.fsync, False)
+    assert not syncing.is_over(MOMENT)
+    pause.go_on.set()
+    assert flushing.is_over()
+    assert syncing.is_over()
+    assert (flushing.error, syncing.error, synced) == (None, None, [1000])
+    close(first)
+    close(second)
+
+
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+def test_a_file_being_staged_does_not_freeze_its_folder(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    walker.write(f"{s}/other", b"x")
+    handle = walker.create(f"{s}/f", b"x")
+    pause = Pause()
+    before(monkeypatch, walker.store.intake, "stage", pause)
+    closing = Call(close, handle)
+    assert pause.reached.wait(PATIENCE)
+    if how == "unlink":
+        taking = Call(walker.tree.hide, f"{s}/f", f"{s}/.fuse_hidden1", False)
+    else:
+        handle = walker.create(f"{s}/t", b"y")
+        handle.flush()
+        taking = Call(walker.tree.rename, f"{s}/other", f"{s}/new", walker.caller)
+    try:
+        assert taking.is_over()
+        looking = Call(walker.tree.attr, f"{s}/{'other' if how == 'unlink' else 'new'}")
+        assert looking.is_over()
+    finally:
+        pause.go_on.set()
+        assert closing.is_over()
+    assert (taking.error, looking.error, closing.error) == (None, None, None)
+    if how == "rename":
+        close(handle)
+    assert walker.names(s) == (["other"] if how == "unlink" else ["f", "new", "t"])
+    assert walker.store.upkeep.lost() == []
+
+
+def test_a_file_whose_times_no_store_can_hold_is_committed(walker: Walker, s: str) -> None:
+    for number, moment in enumerate((10**19, -(10**19))):
+        handle = walker.create(f"{s}/{number}", b"precious")
+        walker.tree.utimens(f"{s}/{number}", moment, moment, walker.caller)
+        close(handle)
+        walker.tree.utimens(f"{s}/{number}", moment, moment, walker.caller)
+        attr = walker.tree.attr(f"{s}/{number}")
+        assert abs(attr.mtime_ns) == abs(attr.atime_ns) == (1 << 63) - 1
+        assert walker.read(f"{s}/{number}") == b"precious"
+    assert walker.store.upkeep.lost() == []
+
+
+@pytest.mark.parametrize("size", [200_000, 6 << 20])
+def test_content_whose_chunks_are_purged_before_the_commit_is_staged_again(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    content = os.urandom(size)
+    walker.store.artifacts.put("s", "one", content)
+    handle = walker.create(f"{s}/two", content)
+    before(monkeypatch, walker.store.entries, "commit", lambda: walker.store.artifacts.purge("s", "one"))
+    close(handle)
+    assert walker.read(f"{s}/two") == content
+    assert walker.store.upkeep.lost() == []
+
+
+def test_a_purged_draft_does_not_come_back_with_its_number(walker: Walker, s: str) -> None:
+    first = walker.create(f"{s}/x", b"xx")
+    first.flush()
+    walker.store.artifacts.purge("s", "x")
+    second = walker.create(f"{s}/y", b"yyy")
+    second.flush()
+    first.release()
+    walker.tree._ctx.opened.sealer.settle()
+    write(second, b"zz", 3)
+    close(second)
+    walker.tree._ctx.opened.sealer.settle()
+    told = [(event["kind"], event.get("name")) for event in walker.events(s)[1:]]
+    assert ("artifact.purged", "x") in told
+    assert [name for kind, name in told if kind == "artifact.stored"][-1] == "y"
+    assert told.count(("artifact.stored", "y")) == 1
+    assert walker.read(f"{s}/y") == b"yyyzz"
+    assert walker.store.upkeep.fsck().problems == ()
+
+
+def test_a_handle_on_a_purged_file_never_reads_another_files_bytes(walker: Walker, s: str) -> None:
+    from llmspellfs.errors import Corrupt
+
+    walker.store.artifacts.put("s", "secret", b"S" * 5000)
+    handle = walker.open(f"{s}/secret", os.O_RDONLY)
+    walker.store.artifacts.purge("s", "secret")
+    walker.store.artifacts.put("s", "other", b"O" * 5000)
+    with pytest.raises(Corrupt):
+        content_of(handle)
+    close(handle)
+
+
+def test_an_append_goes_behind_the_last_byte_wherever_the_kernel_believes_it_to_be(walker: Walker, s: str) -> None:
+    walker.write(f"{s}/log", b"one\n")
+    handle = walker.open(f"{s}/log", os.O_WRONLY | os.O_APPEND)
+    other = walker.open(f"{s}/log", os.O_WRONLY | os.O_APPEND)
+    for one, line in ((handle, b"two\n"), (other, b"three\n"), (handle, b"four\n")):
+        write(one, line, 4)
+    close(handle)
+    close(other)
+    assert walker.read(f"{s}/log") == b"one\ntwo\nthree\nfour\n"
+    walker.write(f"{s}/.session/tags", b"a\n")
+    tags = walker.open(f"{s}/.session/tags", os.O_WRONLY | os.O_APPEND)
+    write(tags, b"b\n", 0)
+    close(tags)
+    assert walker.store.sessions.get("s").tags == ("a", "b")
+
+
+class _Ingest:
+    """Takes content, and keeps it."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def feed(self, data: memoryview) -> None:
+        self.content += data
+
+    def finish(self) -> Any:
+        raise AssertionError("not asked for")
+
+
+def test_finishing_does_not_wait_for_workers_that_others_keep_busy(tmp_path: Any) -> None:
+    content = os.urandom(START + 100)
+    (tmp_path / "f").write_bytes(content)
+    is_free = threading.Event()
+    with open(tmp_path / "f", "rb") as file, ThreadPoolExecutor(1) as workers:
+        workers.submit(is_free.wait, 10)
+        try:
+            ingest = _Ingest()
+            follower = Follower(ingest, file.fileno(), workers)
+            follower.wrote(0, len(content))
+            has_it: list[bool] = []
+            finishing = Call(lambda: has_it.append(follower.finish(len(content))))
+            assert finishing.is_over()
+            assert (has_it, finishing.error) == ([True], None)
+        finally:
+            is_free.set()
+    assert ingest.content == content
