@@ -1,10 +1,10 @@
-"""A session's own entries: folders, files and symlinks as the store has them, and this mount's open files over them."""
+"""A session's folders as the store has them, with this mount's open files over what is in them."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from llmspellfs.errors import AlreadyExists, NotAFolder, NotEmpty, NotFound
 from llmspellfs.model.artifact import Attributes, Entry, Kind
@@ -12,8 +12,7 @@ from llmspellfs.model.names import CONTROL, check_component
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
-from llmspellfs.service.versions import Given, metadata_of
-from llmspellfs.tree import xattrs
+from llmspellfs.service.versions import Given
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import (
     Change,
@@ -25,8 +24,9 @@ from llmspellfs.tree.attributes import (
     folder_attr,
 )
 from llmspellfs.tree.cache import SessionCache
+from llmspellfs.tree.entry_files import EntryFile, EntryLink
 from llmspellfs.tree.files import OpenFile
-from llmspellfs.tree.node import Context, File, Folder, Node, origin_of
+from llmspellfs.tree.node import Context, Folder, Node, origin_of
 
 
 class EntryFolder(Folder):
@@ -246,143 +246,3 @@ class EntryFolder(Folder):
         self.ctx.store.entries.set_attributes(self.sid, self.ino, change)
         self.cache.owners.pop(self.ino, None)
         self.cache.forget_folder(self.ino)
-
-
-class _Child(File):
-    """A file or a symlink in a folder of a session."""
-
-    def __init__(self, ctx: Context, folder: EntryFolder, name: str, entry: Entry | None) -> None:
-        super().__init__(ctx, name)
-        self.folder, self.entry = folder, entry
-
-    def chmod(self, mode: int) -> None:
-        """Set the permission bits."""
-        self._change(change_mode(mode))
-
-    def chown(self, uid: int, gid: int, caller: Caller) -> None:
-        """Set owner and group; a regular file loses its setuid and setgid bits unless root asks."""
-        self._change(change_owner(uid, gid, drop_bits=caller.uid != 0))
-
-    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
-        """Set the times."""
-        self._change(change_times(atime_ns, mtime_ns))
-
-    def _change(self, change: Change) -> None:
-        assert self.entry is not None
-        self.ctx.store.entries.set_attributes(self.folder.sid, self.entry.ino, change)
-        self.folder.cache.forget(self.folder.ino, self.name)
-
-
-class EntryLink(_Child):
-    """A symlink as the store has it."""
-
-    def attr(self) -> Attr:
-        """Return what lstat shows."""
-        assert self.entry is not None
-        return entry_attr(self.entry)
-
-    def target(self) -> str:
-        """Return where it leads."""
-        assert self.entry is not None
-        return self.entry.target or ""
-
-
-class EntryFile(_Child):
-    """An artifact as a file; *file* is its open file, which alone knows it while it is pending."""
-
-    def __init__(
-        self,
-        ctx: Context,
-        folder: EntryFolder,
-        name: str,
-        entry: Entry | None,
-        file: OpenFile | None,
-        generation: int = 0,
-    ) -> None:
-        """Be the file of row *entry*, None while it is pending, as it was at the cache's *generation*."""
-        super().__init__(ctx, folder, name, entry)
-        self.file, self._generation = file, generation
-
-    def attr(self) -> Attr:
-        """Return what stat shows."""
-        if self.file is not None and (self.entry is None or self.file.is_dirty):
-            return self.file.attr()
-        assert self.entry is not None
-        return entry_attr(self.entry)
-
-    def open(self, flags: int, caller: Caller) -> Handle:
-        """Open; for writing the session must be active."""
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            check_active(self.folder.cache.session)
-        if self.entry is None:
-            assert self.file is not None
-            return self.ctx.opened.reopen(self.file, flags, origin_of(caller))
-        while True:
-            handle = self.ctx.opened.open(self.entry, flags, origin_of(caller), self._is_current)
-            if handle is not None:
-                return handle
-            self._look_again()
-
-    def _is_current(self) -> bool:
-        return self._generation == self.folder.cache.generation
-
-    def _look_again(self) -> None:
-        self._generation = self.folder.cache.generation
-        self.entry = self.ctx.store.entries.lookup(self.folder.ino, self.name)
-        if self.entry is None or self.entry.kind is not Kind.FILE:
-            raise NotFound("entry", self.name)
-
-    def truncate(self, size: int, caller: Caller) -> None:
-        """Cut or extend, and commit."""
-        handle = self.open(os.O_WRONLY, caller)
-        try:
-            handle.truncate(size)
-            if self.entry is not None:
-                self.ctx.opened.commit(self.entry.ino, origin_of(caller))
-        finally:
-            handle.release()
-
-    def _change(self, change: Change) -> None:
-        file = self.file
-        if file is not None:
-            file.change(change)
-        if self.entry is not None:
-            super()._change(change)
-
-    def getxattr(self, name: str) -> bytes:
-        """Return an extended attribute; see `xattrs`."""
-        return xattrs.get_of_artifact(self, name)
-
-    def listxattr(self) -> list[str]:
-        """Return the names that are set."""
-        return xattrs.list_of_artifact(self.described(), self.name)
-
-    def setxattr(self, name: str, value: bytes, flags: int, caller: Caller) -> None:
-        """Set one."""
-        self.describe(lambda now: xattrs.with_value(now, self.name, name, value, flags), caller)
-
-    def removexattr(self, name: str, caller: Caller) -> None:
-        """Remove one."""
-        self.describe(lambda now: xattrs.without(now, self.name, name), caller)
-
-    def described(self) -> Given:
-        """Return the metadata as it is, what a pending file will have included."""
-        if self.entry is not None:
-            return metadata_of(self.entry)
-        assert self.file is not None
-        return self.file.given
-
-    def describe(self, change: Callable[[Given], Given], caller: Caller) -> None:
-        """Give the artifact what *change* makes of its metadata; a pending file keeps it for its first commit."""
-        check_active(self.folder.cache.session)
-        file = self.file
-        if self.entry is None:
-            assert file is not None
-            file.given = change(file.given).onto(file.given)
-            return
-        sid, sequence = self.folder.sid, self.entry.facts.sequence
-        with self.ctx.opened.standing(file):
-            entry = self.ctx.store.entries.describe(sid, sequence, change, by=origin_of(caller))
-            if file is not None and file.entry is not None:
-                file.follow(entry)
-        self.folder.cache.forget(self.folder.ino, self.name)

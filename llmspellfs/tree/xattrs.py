@@ -22,7 +22,7 @@ from llmspellfs.model.values import check_metadata, check_tags, check_text, chec
 from llmspellfs.service.versions import DEFAULT_TYPE, Given
 
 if TYPE_CHECKING:
-    from llmspellfs.tree.entries import EntryFile
+    from llmspellfs.tree.entry_files import EntryFile
 
 CREATE, REPLACE = 1, 2
 """The flags of setxattr(2)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from llmspellfs.errors import NotEmpty, NotFound
 from llmspellfs.service.paths import Place
 from llmspellfs.storage import changelog
 from llmspellfs.tree.changes import set_status
-from tests.tree.test_tree_commits import MOMENT, PATIENCE, Call, Pause, before, write
-from tests.tree.trees import Walker, close, content_of
+from tests.tree.meanwhile import MOMENT, PATIENCE, Call, Pause, after, before
+from tests.tree.trees import Walker, close, content_of, write
 
 
 @pytest.fixture
@@ -35,19 +35,6 @@ def walker(tmp_path: Path, door: Store) -> Iterator[Walker]:
         walker.tree.destroy()
         assert store.upkeep.fsck().problems == ()
     assert door.sessions.list()[0].name == "s"
-
-
-def after(monkeypatch: pytest.MonkeyPatch, where: object, name: str, act: Callable[[], object]) -> None:
-    """Have *act* run once, after the next call of the method *name* of *where*'s class."""
-    plain = getattr(type(where), name)
-
-    def early(self: object, *args: Any, **kwargs: Any) -> object:
-        monkeypatch.setattr(type(where), name, plain)
-        result = plain(self, *args, **kwargs)
-        act()
-        return result
-
-    monkeypatch.setattr(type(where), name, early)
 
 
 def test_a_lookup_that_read_a_session_before_its_change_does_not_keep_it(

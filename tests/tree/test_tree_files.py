@@ -313,6 +313,7 @@ BAD: dict[str, tuple[Callable[[Walker, str], object], type[SpellError]]] = {
     "bad JSON": (lambda w, s: w.write(f"{s}/.session/session.json", b"{"), InvalidValue),
     "a null": (lambda w, s: w.write(f"{s}/.session/artifacts/f.json", b'{"tags": null}'), InvalidValue),
     "a read-only control file": (lambda w, s: w.open(f"{s}/.session/id", os.O_WRONLY), ReadOnly),
+    "writing the README": (lambda w, s: w.open("/README", os.O_WRONLY), ReadOnly),
     "a change of a view": (lambda w, s: w.tree.mkdir("/by-tag/x", 0o755, w.caller), ReadOnly),
 }
 

@@ -65,6 +65,10 @@ def close(handle: Handle) -> None:
         handle.release()
 
 
+def write(handle: Handle, content: bytes, offset: int) -> None:
+    handle.write(memoryview(content), offset)
+
+
 def content_of(handle: Handle) -> bytes:
     pieces: list[bytes] = []
     offset = 0

@@ -1,0 +1,155 @@
+"""Files that are made when they are read and applied whole when they are written.
+
+Written bytes are applied at the flush that has new ones, an empty truncation at the release. The kernel keeps nothing
+of such a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from llmspellfs.errors import ReadOnly
+from llmspellfs.model.session import Session
+from llmspellfs.tree.api import Attr, Caller, Handle
+from llmspellfs.tree.node import Context, File
+
+_MAX_WRITTEN = 2 << 20
+"""Bytes that can be written to a control file."""
+Render = Callable[[], bytes]
+Apply = Callable[[bytes, Caller], None]
+
+
+class ControlHandle:
+    """An open control file: what it said when it was opened, and what is being written."""
+
+    direct_io, keep_cache = True, False
+
+    def __init__(self, file: ControlFile, flags: int, caller: Caller) -> None:
+        """Read the file as it is now; O_TRUNC begins with nothing."""
+        self._file, self._caller = file, caller
+        self._turn = threading.Lock()
+        is_cut = bool(flags & os.O_TRUNC) and flags & os.O_ACCMODE != os.O_RDONLY
+        self._bytes = bytearray() if is_cut else bytearray(file.render())
+        self._is_new, self._is_cut = False, is_cut
+        self._is_appending = bool(flags & os.O_APPEND)
+        self._is_whole = True
+        """Nothing that should be in it was refused."""
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill *view* from *offset* on."""
+        piece = bytes(self._bytes[offset : offset + len(view)])
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def write(self, view: memoryview, offset: int) -> int:
+        """Take *view*, behind the last byte where the file is open for appending; nothing is applied yet."""
+        if self._is_appending:
+            offset = len(self._bytes)
+        self._check_size(offset + len(view))
+        with self._turn:
+            self._bytes.extend(bytes(max(0, offset - len(self._bytes))))
+            self._bytes[offset : offset + len(view)] = view
+            self._is_new = True
+        return len(view)
+
+    def _check_size(self, size: int) -> None:
+        if size > _MAX_WRITTEN:
+            self._is_whole = False
+        if not self._is_whole:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    def attr(self) -> Attr:
+        """Return what fstat shows."""
+        return replace(self._file.attr(), size=len(self._bytes))
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend; nothing is applied yet."""
+        self._check_size(size)
+        with self._turn:
+            del self._bytes[size:]
+            self._bytes.extend(bytes(size - len(self._bytes)))
+            self._is_cut = True
+
+    def flush(self) -> None:
+        """Apply what was written, whole, or change nothing and raise why."""
+        with self._turn:
+            if not self._is_new:
+                return
+            self._check_size(0)
+            self._is_new = self._is_cut = False
+            content = bytes(self._bytes)
+        self._file.apply(content, self._caller)
+
+    def fsync(self, datasync: bool) -> None:
+        """Apply, and return when it survives power loss."""
+        self.flush()
+        self._file.ctx.store.sync()
+
+    def release(self) -> None:
+        """Apply a truncation that nothing was written after."""
+        self.flush()
+        if self._is_cut and self._is_whole:
+            self._is_cut = False
+            self._file.apply(bytes(self._bytes), self._caller)
+
+
+class ControlFile(File):
+    """A file whose content *render* makes and *apply*, where there is one, takes."""
+
+    def __init__(
+        self, ctx: Context, session: Session, path: str, render: Render, apply: Apply | None, at_ns: int
+    ) -> None:
+        """Be `.session/PATH` of *session*."""
+        super().__init__(ctx, path)
+        self._session, self.render, self._apply, self._at_ns = session, render, apply, at_ns
+
+    def attr(self) -> Attr:
+        """Return what stat shows; the size is that of the content as it is now."""
+        return control_attr(
+            self.ctx, self._session, self.name, len(self.render()), self._at_ns, self._apply is not None
+        )
+
+    def open(self, flags: int, caller: Caller) -> Handle:
+        """Open; for writing only where it can be written."""
+        if flags & os.O_ACCMODE != os.O_RDONLY and self._apply is None:
+            raise ReadOnly(self.name)
+        self.ctx.opened.sealer.settle()
+        return ControlHandle(self, flags, caller)
+
+    def apply(self, content: bytes, caller: Caller) -> None:
+        """Take *content* whole, or raise and change nothing."""
+        if self._apply is None:
+            raise ReadOnly(self.name)
+        self._apply(content, caller)
+
+    def truncate(self, size: int, caller: Caller) -> None:
+        """Cut; applied at once where something is left, for an editor or a shell that writes on otherwise."""
+        handle = self.open(os.O_WRONLY, caller)
+        if size:
+            handle.truncate(size)
+            handle.release()
+
+    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
+        """Take no note: what is made when it is read has the session's times."""
+        if self._apply is None:
+            raise ReadOnly(self.name)
+
+
+def control_attr(ctx: Context, session: Session, path: str, size: int, at_ns: int, is_writable: bool) -> Attr:
+    """Return the attributes of a control file: the session directory's owner, no more than its mode grants."""
+    own = ctx.store.entries.attributes(session.ino)
+    mode = stat.S_IFREG | (own.mode & 0o666 if is_writable else own.mode & 0o444)
+    key = f"{session.id}/{path}"
+    return replace(ctx.fixed(mode, key, size, at_ns), uid=own.uid, gid=own.gid)
+
+
+def control_folder_attr(ctx: Context, session: Session, path: str, ino: int | None = None) -> Attr:
+    """Return the attributes of a control folder, which mirrors the folder *ino*, by default the session's top."""
+    own = ctx.store.entries.attributes(session.ino if ino is None else ino)
+    mode = stat.S_IFDIR | own.mode & 0o777
+    return replace(ctx.fixed(mode, f"{session.id}/{path}/", 0, session.updated_ns), uid=own.uid, gid=own.gid)
