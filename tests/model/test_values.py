@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any
 
 import pytest
@@ -42,11 +43,17 @@ def nested(depth: int) -> Any:
     [
         None, [], "x", 1, {1: 2}, {"a": {None: 1}}, {"a": math.nan}, {"a": [math.inf]}, {"a": b"bytes"}, {"a": {1, 2}},
         {"a": object()}, {"a": print}, {"a": nested(65)}, {"a": "x" * (1 << 20)}, {"a": 1 << 2000},
+        {"a": "\ud900"}, {"\ud800": 1}, {"a": ["\udfff"]}, {"a": {"\udb80x": 1}},
     ],
 )  # fmt: skip
 def test_what_json_cannot_say_is_a_bad_value(value: Any) -> None:
     with pytest.raises(InvalidValue, match="metadata"):
         check_metadata(value)
+
+
+def test_bytes_that_are_no_text_are_kept_as_python_keeps_them() -> None:
+    told = {os.fsdecode(b"\xff"): os.fsdecode(b"caf\xe9")}
+    assert check_metadata(told) == told
 
 
 def test_where_it_went_wrong_is_said() -> None:

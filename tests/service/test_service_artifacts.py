@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -500,3 +501,15 @@ def test_lists_are_by_sequence_and_paged(store: Store) -> None:
     store.artifacts.update("s", "d/c", name="z")
     assert [a.name for a in store.artifacts.list("s")] == ["z", "d/a", "d/b"]
     assert [a.name for a in store.artifacts.list("s", limit=1, offset=1)] == ["d/a"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"custom": {"\ud800": 1}}, {"custom": {"k": "\ud900"}}, {"tags": ["\ud800"]}, {"description": "\udbff"}]
+)
+def test_unpaired_surrogates_are_refused(store: Store, given: dict[str, Any]) -> None:
+    store.sessions.create("s")
+    before = store.artifacts.put("s", "x", b"1", custom={"ok": 1})
+    for call in (store.artifacts.update, lambda s, x, **given: store.artifacts.put(s, x, b"2", **given)):
+        with pytest.raises(InvalidValue):
+            call("s", "x", **given)
+    assert store.artifacts.get("s", "x") == before

@@ -78,6 +78,36 @@ def test_all_commits_of_a_handle_are_one_version_and_one_event(store: Store, han
     assert store.artifacts.get("s", "f").ino == entry.ino
 
 
+def test_what_is_sealed_is_the_draft_as_it_is_now_whatever_row_is_brought(store: Store, handle: Handle) -> None:
+    early = handle.commit(b"1")
+    handle.commit(b"22", description="walrus")
+    sealed = store.entries.seal([(early, store.origin)])
+    assert [(row.facts.size, row.facts.description) for row in sealed] == [(2, "walrus")]
+    assert store.upkeep.fsck().problems == ()
+
+
+def test_a_purged_draft_is_not_sealed_nor_is_what_came_after_it(store: Store, handle: Handle) -> None:
+    gone = handle.commit(b"xx")
+    store.artifacts.purge("s", "f")
+    other = Handle(store, handle.session, "y")
+    other.commit(b"yyy")
+    assert store.entries.seal([(gone, store.origin)]) == []
+    other.commit(b"yyyzz")
+    assert [(row.name, row.facts.size) for row in other.close()] == [("y", 5)]
+    assert store.upkeep.fsck().problems == ()
+
+
+def test_a_draft_is_followed_into_another_session(store: Store, handle: Handle) -> None:
+    handle.commit(b"one")
+    there = store.sessions.create("t")
+    store.entries.rename(Place(handle.session.sid, handle.session.ino, "f"), Place(there.sid, there.ino, "g"))
+    handle.draft = None
+    handle.commit(b"two")
+    handle.close()
+    assert store.artifacts.list("s") == []
+    assert store.artifacts.read(store.artifacts.get("t", "g")) == b"two"
+
+
 def test_a_draft_over_a_version_is_the_next_and_the_old_one_stays(store: Store, handle: Handle) -> None:
     first = store.artifacts.put("s", "f", b"first", tags=["t"])
     handle.entry = store.entries.lookup(handle.session.ino, "f")

@@ -98,6 +98,22 @@ def test_the_chain_verifies_by_its_lines_alone_and_tells_no_metadata(store: Stor
     check_trail(store, "t")
 
 
+def test_lines_stay_short_whatever_is_said(store: Store) -> None:
+    name = "n\x01" * 30_000
+    ref = store.sessions.create(name).id
+    store.sessions.save(ref, "L" * 60_000)
+    store.sessions.suspend(ref)
+    store.sessions.resume(ref)
+    store.sessions.update(ref, name="m\x02" * 30_000, description="d" * 60_000, tags=["t" * 200] * 9)
+    store.sessions.fail(ref, "R" * 60_000)
+    store.sessions.delete(ref)
+    store.sessions.restore(ref)
+    assert max(len(event.line.encode()) for event in store.sessions.events(ref)) < 2500
+    assert store.sessions.checkpoints(ref)[0].label == "L" * 60_000
+    assert store.sessions.get(ref).failure_reason == "R" * 60_000
+    check_trail(store, ref)
+
+
 def test_a_move_tells_each_chain_of_the_other(store: Store) -> None:
     live(store)
     s, t = store.sessions.get("s"), store.sessions.get("t")

@@ -17,9 +17,10 @@ import pytest
 import llmspellfs
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import ConfigError, StoreBusy, StoreUnusable
+from llmspellfs.errors import ConfigError, NotEmpty, NotFound, StoreBusy, StoreUnusable
 from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
+from llmspellfs.service.versions import Given
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(llmspellfs.__file__).parents[1])}
 
@@ -115,6 +116,22 @@ def test_a_writer_waits_its_bound_and_no_reader_waits(tmp_path: Path) -> None:
             assert time.monotonic() - began < 0.3
             child.communicate(b"\n")
         assert store.artifacts.put("s", "b", b"x").sequence == 2
+
+
+def test_free_words_are_answered_while_another_process_writes(tmp_path: Path) -> None:
+    with open_store(tmp_path, config=Config(), busy_seconds=5) as store:
+        store.sessions.create("s", description="walrus")
+        store.artifacts.put("s", "a", b"x", description="walrus")
+        assert [a.name for a in store.search.artifacts("walrus")] == ["a"]
+        store.artifacts.put("s", "b", b"x", description="walrus")
+        with locked(tmp_path) as child:
+            began = time.monotonic()
+            assert [a.name for a in store.search.artifacts("walrus")] == ["a"]
+            assert time.monotonic() - began < 2
+            assert [a.name for a in store.artifacts.query("walrus name:a")] == ["a"]
+            assert time.monotonic() - began < 4
+            child.communicate(b"\n")
+        assert [a.name for a in store.search.artifacts("walrus")] == ["a", "b"]
 
 
 def test_a_writer_goes_on_once_the_lock_is_free(tmp_path: Path) -> None:
@@ -304,3 +321,49 @@ def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
     store.close()
     assert os.listdir(tmp_path / "spool") == []
     assert not (tmp_path / "index.db-wal").exists()
+
+
+def test_a_change_of_metadata_is_made_of_what_there_is_then(tmp_path: Path) -> None:
+    with open_store(tmp_path, config=Config()) as store, open_store(tmp_path, config=Config()) as other:
+        session = store.sessions.create("s", metadata={"a": 1})
+        entry = store.entries.lookup(session.ino, store.artifacts.put("s", "f", b"x", custom={"a": 1}).name)
+        assert entry is not None
+        other.sessions.update("s", metadata={"a": 2})
+        other.artifacts.update("s", "f", custom={"a": 2}, tags=["t"])
+        assert store.sessions.update("s", metadata=lambda now: {**now, "b": 1}).metadata == {"a": 2, "b": 1}
+        row = store.entries.describe(
+            session.sid, entry.facts.sequence, lambda now: Given(custom={**(now.custom or {}), "b": 1})
+        )
+        assert (row.facts.custom, row.facts.tags) == ({"a": 2, "b": 1}, ("t",))
+
+
+def test_a_session_is_deleted_empty_or_not_at_all(store: Store) -> None:
+    for name in ("s", "t"):
+        store.sessions.create(name)
+        store.artifacts.put(name, "f", b"x")
+    store.sessions.create("empty")
+    with pytest.raises(NotEmpty):
+        store.sessions.delete("s", full=False)
+    store.sessions.complete("t")
+    store.sessions.delete("t", full=False)
+    store.sessions.delete("empty", full=False)
+    assert [session.name for session in store.sessions.list()] == ["s"]
+
+
+def test_no_row_of_one_session_is_made_in_a_folder_of_another(store: Store) -> None:
+    s, t = store.sessions.create("s"), store.sessions.create("t")
+    own = Ownership(0o755, 1, 1)
+    folder = store.entries.make_folder(Place(t.sid, t.ino, "d"), own)
+    store.artifacts.put("s", "f", b"x")
+    file = store.entries.lookup(s.ino, "f")
+    for place in (Place(s.sid, folder.ino, "intruder"), Place(s.sid, t.ino, "intruder")):
+        calls: list[Callable[[], object]] = [
+            lambda place=place: store.entries.make_folder(place, own),  # type: ignore[misc]
+            lambda place=place: store.entries.make_symlink(place, "f", own),  # type: ignore[misc]
+            lambda place=place: store.entries.rename(Place(s.sid, s.ino, "f"), place),  # type: ignore[misc]
+        ]
+        for call in calls:
+            with pytest.raises(NotFound):
+                call()
+    assert store.entries.lookup(s.ino, "f") == file
+    assert store.upkeep.fsck().problems == ()

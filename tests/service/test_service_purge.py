@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmspellfs import Store
-from llmspellfs.errors import NotFound
+from llmspellfs.errors import Corrupt, NotFound, Vanished
 
 WORDS = {"description": "marmalade", "tags": ["zeppelin"], "custom": {"quicksilver": "xylophone"}}
 SECRETS = (b"marmalade", b"zeppelin", b"quicksilver", b"xylophone")
@@ -113,9 +116,65 @@ def test_a_purged_content_can_be_stored_again(store: Store) -> None:
     assert store.artifacts.read(again) == content
 
 
-def test_what_is_read_while_it_is_purged_is_right_or_refused(store: Store) -> None:
-    from llmspellfs.errors import Corrupt
+@pytest.mark.parametrize("size", [10, 3 << 20])
+def test_an_artifact_from_before_its_purge_never_reads_what_came_after(store: Store, size: int) -> None:
+    store.sessions.create("s")
+    store.sessions.create("t")
+    art = store.artifacts.put("s", "secret", b"S" * size)
+    store.artifacts.purge("s", "secret")
+    store.artifacts.put("t", "other", b"O" * size)
+    with pytest.raises(Corrupt):
+        store.artifacts.read(art)
 
+
+class Pipe(io.BytesIO):
+    """Bytes that can be read once."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def purge_once_staged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have s:one purged once the next content is staged."""
+    stage = type(store.intake).stage
+
+    def slow(intake: Any, *args: Any, **options: Any) -> object:
+        staged = stage(intake, *args, **options)
+        monkeypatch.undo()
+        store.artifacts.purge("s", "one")
+        return staged
+
+    monkeypatch.setattr(type(store.intake), "stage", slow)
+
+
+@pytest.mark.parametrize("kind", [bytes, io.BytesIO, Pipe])
+def test_content_whose_chunks_are_purged_while_it_is_stored_is_stored_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch, kind: Callable[[bytes], Any]
+) -> None:
+    content = os.urandom(3 << 20)
+    store.sessions.create("s")
+    store.artifacts.put("s", "one", content)
+    purge_once_staged(store, monkeypatch)
+    if kind is Pipe:
+        with pytest.raises(Vanished, match="store it once more"):
+            store.artifacts.put("s", "two", kind(content))
+        assert store.artifacts.list("s") == []
+    assert store.artifacts.read(store.artifacts.put("s", "two", kind(content))) == content
+
+
+def test_content_read_from_where_a_file_stands_is_stored_anew_from_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(3 << 20)
+    store.sessions.create("s")
+    file = io.BytesIO(b"header" + content)
+    file.seek(6)
+    store.artifacts.put("s", "one", content)
+    purge_once_staged(store, monkeypatch)
+    assert store.artifacts.read(store.artifacts.put("s", "two", file)) == content
+
+
+def test_what_is_read_while_it_is_purged_is_right_or_refused(store: Store) -> None:
     store.sessions.create("s")
     content = os.urandom(9 << 20)
     with store.artifacts.open(store.artifacts.put("s", "a", content)) as reader:

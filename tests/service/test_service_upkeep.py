@@ -119,6 +119,23 @@ def test_history_is_kept_for_its_days(store: Store, clock: list[int]) -> None:
     assert len(store.sessions.events("s")) == 4
 
 
+def test_no_inode_is_left_without_a_row(store: Store, clock: list[int]) -> None:
+    store.sessions.create("s")
+    store.sessions.create("gone")
+    for ref, name in (("s", "d/deleted"), ("s", "kept"), ("gone", "d/e/f")):
+        store.artifacts.put(ref, name, b"x")
+    store.artifacts.delete("s", "d/deleted")
+    store.sessions.delete("gone")
+    clock[0] += 31 * DAY
+    for _ in range(2):
+        clock[0] += 10**9
+        store.upkeep.gc(grace_seconds=0)
+    loose = "SELECT count(*) FROM inode WHERE ino NOT IN (SELECT ino FROM entry UNION SELECT ino FROM session)"
+    with store.engine.index.read() as db:
+        assert db.execute(loose).fetchone() == (0,)
+    assert [a.name for a in store.artifacts.list("s")] == ["kept"]
+
+
 def test_a_deleted_session_comes_back_until_its_days_have_passed(store: Store, clock: list[int]) -> None:
     for ref in ("early", "late", "saved"):
         store.sessions.create(ref)
@@ -290,6 +307,25 @@ def test_what_sql_did_behind_the_stores_back_is_found(
     assert any(says in problem for problem in report.problems), report.problems
     if harmed is not None:
         assert report.harmed == harmed
+
+
+def test_a_row_in_a_folder_of_another_session_is_found(broken: tuple[Path, Callable[..., FsckReport]]) -> None:
+    path, check = broken
+    with open_store(path, config=Config()) as store:
+        other = store.sessions.create("t")
+        store.artifacts.put("t", "e/deep", b"x")
+    for place in (
+        "(SELECT ino FROM entry WHERE kind = 1 AND name = 'd')",
+        "(SELECT ino FROM session WHERE id != '{0}')",
+    ):
+        report = check(f"UPDATE entry SET folder = {place.format(other.id)} WHERE name = 'deep'")
+        assert any("(deep): its folder is another session's" in problem for problem in report.problems), report.problems
+
+
+def test_an_inode_without_a_row_is_found(broken: tuple[Path, Callable[..., FsckReport]]) -> None:
+    columns = "mode, uid, gid, mtime_ns, ctime_ns"
+    report = broken[1](f"INSERT INTO inode (ino, {columns}) SELECT 99999, {columns} FROM inode LIMIT 1")
+    assert report.problems == ("inode 99999: no row has it",)
 
 
 def test_an_index_with_broken_pages_is_told_in_one_line(broken: tuple[Path, Callable[..., FsckReport]]) -> None:

@@ -128,3 +128,16 @@ def test_content_that_is_not_whole_in_the_index_is_corrupt(db: sqlite3.Connectio
     with pytest.raises(Corrupt, match="lacks chunks"):
         contents.load_refs(db, placed.cid)
     assert len(list(contents.loose_chunks(db))) == contents.count_chunks(db) - 1
+
+
+def test_a_number_is_never_given_again_and_stands_for_its_content_only(
+    db: sqlite3.Connection, blobs: MemoryBlobs
+) -> None:
+    gone = place(db, blobs, b"secret")
+    db.execute("DELETE FROM content WHERE cid = ?", (gone.cid,))
+    other = place(db, blobs, b"others")
+    assert other.cid > gone.cid
+    assert contents.load_refs(db, other.cid, other.hash)[0] == 6
+    for cid in (gone.cid, other.cid):
+        with pytest.raises(Corrupt, match=gone.hash):
+            contents.load_refs(db, cid, gone.hash)

@@ -82,6 +82,22 @@ def test_spool_files_are_private_and_go_with_discard_and_close(tmp_path: Path) -
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_a_close_leaves_bytes_that_were_not_committed_for_salvage(tmp_path: Path) -> None:
+    spool, lost = Spool(tmp_path), LostFound(tmp_path)
+    dirty, committed, empty = (spool.new() for _ in range(3))
+    dirty.describe("session-1", "a")
+    os.write(dirty.fd, b"not committed")
+    os.write(committed.fd, b"committed")
+    committed.mark_committed()
+    for file in (dirty, committed, empty):
+        os.close(file.fd)
+    spool.close()
+    assert not is_alive(tmp_path, spool.name)
+    assert len(salvage(tmp_path, lost)) == 1
+    assert contents(lost) == {("session-1", "a"): {b"not committed"}}
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
 def test_own_folder_is_alive_and_not_salvaged(tmp_path: Path) -> None:
     spool, lost = Spool(tmp_path), LostFound(tmp_path)
     file = spool.new()
