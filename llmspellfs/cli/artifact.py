@@ -10,7 +10,7 @@ import click
 
 from llmspellfs.cli import params, render
 from llmspellfs.cli.app import App, Group, pass_app
-from llmspellfs.errors import AlreadyExists
+from llmspellfs.errors import AlreadyExists, NotFound
 
 if TYPE_CHECKING:
     from llmspellfs.model.artifact import Artifact
@@ -78,9 +78,13 @@ def get(app: App, ref: str, target: str, force: bool) -> None:
         return
     if os.path.isdir(target):
         target = os.path.join(target, os.path.basename(found.name))
-    if os.path.lexists(target) and not force:
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb") as file, store.artifacts.open(found) as reader:
+            file.writelines(reader.blocks())
+    elif os.path.lexists(target) and not force:
         raise AlreadyExists("file", target)
-    _copy_out(store, found, target)
+    else:
+        _copy_out(store, found, os.path.realpath(target))
     if app.json:
         render.say_json({"id": found.id, "file": target, "size": found.size})
 
@@ -88,6 +92,8 @@ def get(app: App, ref: str, target: str, force: bool) -> None:
 def _copy_out(store: Store, found: Artifact, target: str) -> None:
     """Write *found* to *target*, which is there whole or not at all."""
     folder, base = os.path.split(target)
+    if not os.path.isdir(folder or "."):
+        raise NotFound("folder", folder)
     partial = os.path.join(folder, f".{base[:200]}.{os.getpid()}.part")
     try:
         with (

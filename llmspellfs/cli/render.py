@@ -144,7 +144,7 @@ def details(fields: Mapping[str, Any], *, as_json: bool) -> None:
 
 def confirm(question: str) -> None:
     """Ask *question* where a person is at the terminal; raise click.Abort unless the answer is yes."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if sys.stdin.isatty():
         click.confirm(visible(question), abort=True, err=True)
 
 

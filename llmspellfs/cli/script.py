@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -24,6 +25,7 @@ def run(app: App, ctx: click.Context, code: str | None, session: str | None, wor
 
     if code is None and not words:
         raise click.UsageError("expected SCRIPT or -e CODE")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a loop in Lua never comes back to where Python would hear of it
     args = words if code is not None else words[1:]
     script = Script(app.open(memory=True), session=session, args=args)
     if code is not None:

@@ -231,21 +231,28 @@ class Artifacts:
         with self._engine.write(by) as tx:
             owner = find_session(tx.db, session)
             entry = _live(tx.db, owner, ref)
+            if ArtifactId.is_id(ref) and ArtifactId.parse(ref).content_hash != entry.facts.content_hash:
+                raise InvalidValue(ref, f"names an older version; the artifact is at version {entry.facts.version}")
             name = path_of(tx.db, owner.ino, entry.folder, entry.name)
             return to_artifact(owner.id, name, moves.remove(tx, owner, entry))
 
     def restore(self, session: str, ref: str, *, name: str | None = None, by: Origin | None = None) -> Artifact:
         """Bring a deleted artifact back, under *name* or the name it had, and return it.
 
+        An id brings back the version that it names; of an artifact that is there still, as a new one under *name*.
         Raises NotFound where history has none, AlreadyExists where it is there or the name is taken.
         """
         with self._engine.write(by) as tx:
             owner = tx.active_session(find_session(tx.db, session).sid)
-            row = undelete.last_row(tx, owner, _deleted_sequence(tx.db, owner, ref))
-            if entries.live_of_sequence(tx.db, owner.sid, row.facts.sequence) is not None:
+            sequence = _deleted_sequence(tx.db, owner, ref)
+            row = undelete.last_row(tx, owner, sequence)
+            if ArtifactId.is_id(ref):
+                row = _older(tx.db, owner, ArtifactId.parse(ref)) or row
+            is_live = entries.live_of_sequence(tx.db, owner.sid, sequence) is not None
+            if is_live and name is None:
                 raise AlreadyExists("artifact", ref)
             own = Ownership(0o755, os.getuid(), os.getgid())
-            entry = undelete.restore_artifact(tx, self._engine.config, owner, row, name, own)
+            entry = undelete.restore_artifact(tx, self._engine.config, owner, row, name, own, is_copy=is_live)
             return to_artifact(owner.id, path_of(tx.db, owner.ino, entry.folder, entry.name), entry)
 
     def purge(self, session: str, ref: str, *, by: Origin | None = None) -> PurgeReport:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
@@ -129,9 +129,9 @@ def _check_contents(engine: Engine, db: Connection, found: _Findings, progress: 
     whole = list(contents.all_contents(db))
     total, done = sum(size for _, _, size in whole) or 1, 0
     for cid, digest, size in whole:
-        problem = _content_problem(engine, db, cache, cid, digest)
-        if problem is not None:
-            found.problems.append(problem)
+        problems = _content_problems(engine, db, cache, cid, digest)
+        if problems:
+            found.problems += [problem for problem in problems if problem not in found.problems]
             found.harmed |= dict.fromkeys(_harmed_by(db, cid))
         done += size
         if progress is not None:
@@ -143,12 +143,23 @@ def _check_contents(engine: Engine, db: Connection, found: _Findings, progress: 
     return len(whole), contents.count_chunks(db)
 
 
-def _content_problem(engine: Engine, db: Connection, cache: ChunkCache, cid: int, digest: bytes) -> str | None:
+def _content_problems(engine: Engine, db: Connection, cache: ChunkCache, cid: int, digest: bytes) -> list[str]:
+    """Return what is wrong with the content *cid*: each chunk that does not read back, or the whole's hash."""
+
     def blocks() -> Iterator[bytes]:
         size, refs = contents.load_refs(db, cid)
         yield from ContentReader(refs, size, engine.rooms.blobs, cache).blocks()
 
-    return _problem(blocks, digest)
+    whole = _problem(blocks, digest)
+    if whole is None:
+        return []
+    try:
+        refs = contents.load_refs(db, cid)[1]
+    except SpellError:
+        return [whole]
+    alone = (ContentReader([replace(ref, start=0)], ref.size, engine.rooms.blobs, cache) for ref in refs)
+    each = [problem for problem in (_problem(reader.blocks, None) for reader in alone) if problem is not None]
+    return each or [whole]
 
 
 def _problem(blocks: Callable[[], Iterator[bytes]], digest: bytes | None) -> str | None:

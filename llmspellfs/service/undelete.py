@@ -36,21 +36,46 @@ def restore_run(tx: Transaction, session: Session, before: int) -> None:
 
 
 def restore_artifact(
-    tx: Transaction, config: Config, session: Session, entry: Entry, name: str | None, own: Ownership
+    tx: Transaction,
+    config: Config,
+    session: Session,
+    entry: Entry,
+    name: str | None,
+    own: Ownership,
+    *,
+    is_copy: bool,
 ) -> Entry:
-    """Bring the deleted artifact of row *entry* back, under *name* or the one it had.
+    """Bring the artifact of row *entry* back as it was there, under *name* or the one it had.
 
-    Folders that are gone are made anew, with *own*'s user and group. Raises AlreadyExists where the name is taken.
+    With *is_copy* the artifact itself is not deleted, and a new one is made. Folders that are gone are made anew, with
+    *own*'s user and group. Raises AlreadyExists where the name is taken.
     """
     path = name or path_of(tx.db, session.ino, entry.folder, entry.name)
     place = make_place(tx, session, path, own)
     if entries.lookup(tx.db, place.folder, place.name) is not None:
         raise AlreadyExists("artifact", f"{session.dirname}:{path}")
     check_room(tx, config, session)
-    if not _was_deleted(tx, session, entry):
+    entry = _as_copy(tx, session, entry) if is_copy else _as_next_version(tx, session, entry)
+    if is_copy or not _was_deleted(tx, session, entry):
         entry = replace(entry, ino=next(tx.inos))
         entries.insert_inode(tx.db, entry.ino, entry.attributes)
     return _bring_back(tx, session, entry, place)
+
+
+def _as_copy(tx: Transaction, session: Session, entry: Entry) -> Entry:
+    """Return *entry* as the first version of a new artifact."""
+    tally = tx.journal.touch(session.sid)
+    tally.next_sequence += 1
+    facts = replace(entry.facts, sequence=tally.next_sequence - 1, version=1, created_ns=tx.now_ns)
+    return replace(entry, file=facts)
+
+
+def _as_next_version(tx: Transaction, session: Session, entry: Entry) -> Entry:
+    """Return *entry* with the number of the next version, where the artifact last had another content."""
+    last = last_row(tx, session, entry.facts.sequence)
+    if last.facts.content == entry.facts.content:
+        return entry
+    return replace(last, file=replace(entry.facts, version=last.facts.version + 1))
 
 
 def _was_deleted(tx: Transaction, session: Session, entry: Entry) -> bool:

@@ -83,7 +83,7 @@ class Upkeep:
     ) -> GcReport:
         """Prune history older than `history_days`, mark what nothing refers to, and remove what was marked before.
 
-        Files that were deleted within a minute of their creation, more than *grace_seconds* ago, are pruned too.
+        Files that were deleted within a minute of their creation, an hour ago or longer, are pruned too.
 
         Sessions that were deleted before that are gone for good then: only their trail stays.
         Content goes only in a run that comes more than *grace_seconds* after the one that marked it: first its
@@ -95,7 +95,7 @@ class Upkeep:
             with self._engine.index.read() as db:
                 count, freed = contents.condemned(db, before)
             return GcReport(0, 0, count, freed, 0)
-        pruned = self._prune(now) + self._prune_fleeting(before)
+        pruned = self._prune(now) + self._prune_fleeting(now - int(max(grace_seconds, GRACE_SECONDS) * NS))
         with self._engine.index.write(durable=True) as db:
             count, freed = contents.condemned(db, before)
             loose = contents.remove_condemned(db, before)

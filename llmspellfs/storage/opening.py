@@ -21,6 +21,8 @@ from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
 
 INDEX_NAME = "index.db"
+_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "opening.lock", "mount.log"})
+"""What a folder may hold that becomes a store: the beginnings of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,10 @@ def open_rooms(path: Path | None, *, busy_seconds: float) -> Rooms:
         return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None)
     _make_folder(path)
     with _opening_turn(path, busy_seconds):
+        is_new = not (path / INDEX_NAME).exists()
         index = Index(path / INDEX_NAME, busy_seconds=busy_seconds)
+        if is_new:
+            (path / INDEX_NAME).chmod(0o600)
         _first_values(index)
     lost = LostFound(path)
     salvage(path, lost)
@@ -62,8 +67,12 @@ def open_rooms(path: Path | None, *, busy_seconds: float) -> Rooms:
 
 def _make_folder(path: Path) -> None:
     try:
+        is_new = not path.exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (path / INDEX_NAME).exists():
+        if not is_new and not (path / INDEX_NAME).exists():
+            foreign = sorted(set(os.listdir(path)) - _OWN_NAMES)
+            if foreign:
+                raise StoreUnusable(path, f"not empty, and no store: it has {foreign[0]!r}")
             path.chmod(0o700)
     except FileExistsError:
         raise StoreUnusable(path, "not a folder") from None

@@ -11,7 +11,7 @@ from llmspellfs.model.document import (
     session_document,
     to_text,
 )
-from llmspellfs.model.session import Session
+from llmspellfs.model.session import Session, action_to, next_status, parse_status
 from llmspellfs.model.values import check_tags, parse_json
 from llmspellfs.tree.api import Attr, Caller
 from llmspellfs.tree.changes import set_status, update_session
@@ -19,6 +19,19 @@ from llmspellfs.tree.control_files import ControlFile, control_folder_attr
 from llmspellfs.tree.node import Context, Folder, Node
 from llmspellfs.tree.sidecars import SidecarFolder
 from llmspellfs.tree.trail import TrailFile
+
+
+class StatusFile(ControlFile):
+    """`status`: a whole line that cannot be a state, or one that nothing leads to, is refused as it is written."""
+
+    def check(self, content: bytes) -> None:
+        """Raise InvalidValue or InvalidTransition for a line that `apply` would refuse."""
+        if not content.endswith(b"\n"):
+            return
+        session = self.ctx.session(self.session.sid)
+        status = parse_status(_one_line(content, "status").partition(":")[0].strip())
+        if status is not session.status:
+            next_status(session.dirname, session.status, action_to(status))
 
 
 class ControlFolder(Folder):
@@ -64,7 +77,8 @@ class ControlFolder(Folder):
             apply(ctx, ctx.session(sid), content, caller)
 
         taken = None if apply is None else write
-        return ControlFile(ctx, session, name, lambda: render(ctx.session(sid)), taken, session.updated_ns)
+        kind = StatusFile if name == "status" else ControlFile
+        return kind(ctx, session, name, lambda: render(ctx.session(sid)), taken, session.updated_ns)
 
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return everything that is here."""

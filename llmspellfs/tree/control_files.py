@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from llmspellfs.errors import ReadOnly
+from llmspellfs.errors import ReadOnly, SpellError
 from llmspellfs.model.session import Session
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.node import Context, File
@@ -52,9 +52,15 @@ class ControlHandle:
             offset = len(self._bytes)
         self._check_size(offset + len(view))
         with self._turn:
+            before, was_new = bytes(self._bytes), self._is_new
             self._bytes.extend(bytes(max(0, offset - len(self._bytes))))
             self._bytes[offset : offset + len(view)] = view
             self._is_new = True
+            try:
+                self._file.check(bytes(self._bytes))
+            except SpellError:
+                self._bytes, self._is_new, self._is_cut = bytearray(before), was_new, False
+                raise
         return len(view)
 
     def _check_size(self, size: int) -> None:
@@ -106,13 +112,11 @@ class ControlFile(File):
     ) -> None:
         """Be `.session/PATH` of *session*."""
         super().__init__(ctx, path)
-        self._session, self.render, self._apply, self._at_ns = session, render, apply, at_ns
+        self.session, self.render, self._apply, self._at_ns = session, render, apply, at_ns
 
     def attr(self) -> Attr:
         """Return what stat shows; the size is that of the content as it is now."""
-        return control_attr(
-            self.ctx, self._session, self.name, len(self.render()), self._at_ns, self._apply is not None
-        )
+        return control_attr(self.ctx, self.session, self.name, len(self.render()), self._at_ns, self._apply is not None)
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open; for writing only where it can be written."""
@@ -120,6 +124,12 @@ class ControlFile(File):
             raise ReadOnly(self.name)
         self.ctx.opened.sealer.settle()
         return ControlHandle(self, flags, caller)
+
+    def check(self, content: bytes) -> None:
+        """Raise what `apply` certainly will; by default nothing is certain before.
+
+        It is asked at each write, since shells look at what write() says and not at what close() does.
+        """
 
     def apply(self, content: bytes, caller: Caller) -> None:
         """Take *content* whole, or raise and change nothing."""

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 
-from llmspellfs.errors import AlreadyExists, NotAFolder, NotEmpty, NotFound
+from llmspellfs.errors import AlreadyExists, LimitExceeded, NotAFolder, NotEmpty, NotFound
 from llmspellfs.model.artifact import Attributes, Entry, Kind
 from llmspellfs.model.names import CONTROL, check_component
 from llmspellfs.service.engine import check_active
@@ -139,12 +139,19 @@ class EntryFolder(Folder):
 
     def _create(self, name: str, flags: int, mode: int, caller: Caller) -> Handle:
         self.check_writable(name)
+        self._check_room()
         now = self.ctx.opened.now()
         attributes = self._owned(mode, caller, is_folder=False).at(now)
         handle = self.ctx.opened.create(self.place(name), attributes, flags, origin_of(caller))
         if self.ctx.artifact_type is not None:
             handle.file.given = Given(artifact_type=self.ctx.artifact_type)
         return handle
+
+    def _check_room(self) -> None:
+        """Raise LimitExceeded where the session is full, here already: shells do not look at what close() says."""
+        limit = self.ctx.store.config.max_artifacts_per_session
+        if limit and self.ctx.session(self.sid).artifact_count + self.ctx.opened.count_pending(self.sid) >= limit:
+            raise LimitExceeded("max_artifacts_per_session", limit)
 
     def check_writable(self, name: str) -> None:
         """Raise SessionNotActive where the session is frozen, AlreadyExists for the reserved name at its top."""

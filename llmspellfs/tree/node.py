@@ -17,6 +17,7 @@ from llmspellfs.service.store import Store
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import fixed_attr
 from llmspellfs.tree.cache import Cache
+from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.opened import Opened
 
 
@@ -32,6 +33,8 @@ class Context:
     uid: int
     gid: int
     since_ns: int
+    listings: Listings
+    """What views have listed just now."""
 
     def fixed(self, mode: int, key: str, size: int = 0, at_ns: int | None = None) -> Attr:
         """Return the attributes of a node that the mount provides under the lasting *key*."""

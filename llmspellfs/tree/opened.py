@@ -73,6 +73,11 @@ class Opened:
         with self.turn:
             return [file for (parent, _), file in self._pending.items() if parent == folder]
 
+    def count_pending(self, sid: int) -> int:
+        """Return how many files of session *sid* are not committed yet."""
+        with self.turn:
+            return sum(file.place.sid == sid for file in self._pending.values())
+
     def hidden(self, path: str) -> OpenFile | None:
         """Return the removed file that libfuse calls *path*, or None."""
         return self._hidden.get(path) if self._hidden else None

@@ -81,7 +81,7 @@ class Sidecar(ControlFile):
         entry = self.ctx.store.entries.lookup(self._place.folder, self._place.name)
         if entry is None or entry.kind is not Kind.FILE:
             raise NotFound("artifact", self._place.name)
-        return artifact_document(self.ctx.store.artifacts.of_entry(self._session, entry))
+        return artifact_document(self.ctx.store.artifacts.of_entry(self.session, entry))
 
     def _render(self) -> bytes:
         return to_text(self._document())

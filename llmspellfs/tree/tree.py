@@ -19,6 +19,7 @@ from llmspellfs.tree.cache import Cache
 from llmspellfs.tree.entries import EntryFolder
 from llmspellfs.tree.files import FileHandle, OpenFile
 from llmspellfs.tree.idleness import Idleness
+from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.node import Context, Folder, Node, as_folder, misplaced, origin_of
 from llmspellfs.tree.opened import Opened
 from llmspellfs.tree.root import Root
@@ -39,6 +40,7 @@ class Tree:
         self._ctx = Context(
             store, cache, opened, None if kind is None else check_type(kind), os.getuid(), os.getgid(),
             time.time_ns(),
+            Listings(),
         )  # fmt: skip
         self._idleness = Idleness(store, self._suspended, opened.has_dirty)
         self._root = Root(self._ctx, "/")

@@ -17,6 +17,7 @@ from llmspellfs.model.names import from_view_name, view_name
 from llmspellfs.model.session import Session, Status, parse_status
 from llmspellfs.model.values import TYPE_PATTERN
 from llmspellfs.tree.api import Attr
+from llmspellfs.tree.listings import by_folder
 from llmspellfs.tree.node import Context, Folder, Link, Node
 
 
@@ -152,7 +153,9 @@ class OneTag(View):
             )  # fmt: skip
         if name != "artifacts":
             raise NotFound("entry", name)
-        source = Source(lambda: store.artifacts.query(tags=[tag]), lambda entry: tag in entry.facts.tags)
+        source = Source(
+            lambda session: store.artifacts.query(tags=[tag], session=session), lambda entry: tag in entry.facts.tags
+        )
         return ArtifactSessions(self.ctx, f"{self.path}/{name}", source)
 
     def names(self) -> Iterable[str]:
@@ -169,7 +172,8 @@ class ByType(View):
             raise NotFound("type", name)
         store = self.ctx.store
         source = Source(
-            lambda: store.artifacts.query(artifact_type=name), lambda entry: entry.facts.artifact_type == name
+            lambda session: store.artifacts.query(artifact_type=name, session=session),
+            lambda entry: entry.facts.artifact_type == name,
         )
         return ArtifactSessions(self.ctx, f"{self.path}/{name}", source)
 
@@ -185,7 +189,8 @@ class SearchFolder(View):
         """Return the folder of the query *name*, which is only parsed here."""
         query = from_view_name(name)
         self.ctx.store.search.parse(query)
-        source = Source(lambda: self.ctx.store.search.artifacts(query), lambda _: True)
+        search = self.ctx.store.search
+        source = Source(lambda session: search.artifacts(query, session=session), lambda _: True)
         return ArtifactSessions(self.ctx, f"{self.path}/{name}", source)
 
     def names(self) -> Iterable[str]:
@@ -195,9 +200,9 @@ class SearchFolder(View):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Artifacts of a view: all that are listed, and whether one that was looked up *fits*."""
+    """Artifacts of a view: all, or a session's (by its id), that are listed, and whether one looked up *fits*."""
 
-    listing: Callable[[], Sequence[Artifact]]
+    listing: Callable[[str | None], Sequence[Artifact]]
     fits: Callable[[Entry], bool]
 
 
@@ -216,7 +221,7 @@ class ArtifactSessions(View):
 
     def names(self) -> Iterable[str]:
         """Return the directory names of the sessions, each once."""
-        ids = dict.fromkeys(artifact.session_id for artifact in self._source.listing())
+        ids = dict.fromkeys(artifact.session_id for artifact in self._source.listing(None))
         found = (self.ctx.store.sessions.by_id(session_id) for session_id in ids)
         return [session.dirname for session in found if session is not None]
 
@@ -241,22 +246,24 @@ class ArtifactLinks(View):
             return ArtifactLinks(self.ctx, f"{self.path}/{name}", self._source, self._session, entry.ino, parts)
         return self.link(name, "/".join((self._session.dirname, *parts)))
 
+    def _listing(self) -> dict[str, bool]:
+        """Return the names here, and which are folders, of what the source lists in the session."""
+        inside = "".join(f"{part}/" for part in self._parts)
+        top = self.path.removesuffix("/" + inside.removesuffix("/")) if inside else self.path
+        session = self._session.id
+        make = lambda: by_folder(artifact.name for artifact in self._source.listing(session))  # noqa: E731
+        return self.ctx.listings.get(top, make).get(inside, {})
+
     def names(self) -> Iterable[str]:
-        """Return what of the listing is in this folder, each name once."""
-        prefix = "".join(f"{part}/" for part in self._parts)
-        inside = (
-            artifact.name[len(prefix) :].partition("/")[0]
-            for artifact in self._source.listing()
-            if artifact.session_id == self._session.id and artifact.name.startswith(prefix)
-        )
-        return list(dict.fromkeys(inside))
+        """Return what of the listing is in this folder."""
+        return self._listing()
 
     def children(self) -> Iterable[tuple[str, Attr]]:
-        """Return the children that are still there."""
+        """Return the children, without looking for each."""
         listed = []
-        for name in self.names():
-            try:
-                listed.append((name, self.child_attr(name)))
-            except NotFound:
-                continue
+        for name, is_folder in self._listing().items():
+            if is_folder:
+                listed.append((name, self.ctx.fixed(0o040700, f"/{self.path}/{name}/")))
+            else:
+                listed.append((name, self.link(name, "/".join((self._session.dirname, *self._parts, name))).attr()))
         return listed

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,8 @@ def child(cli: Cli) -> Callable[..., subprocess.Popen[bytes]]:
 
     def start(*words: str, **streams: Any) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "llmspellfs", "--store", str(cli.path), *words]
-        return subprocess.Popen(command, env=environment, **streams)
+        # Started in the background, a shell has its children ignore SIGINT, and theirs too.
+        restored = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, env=environment, preexec_fn=restored, **streams)  # noqa: PLW1509 - no threads here
 
     return start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,12 @@ def test_reads_in_pieces_and_huge_writes(live: Mounted, s: Path) -> None:
         assert b"".join(iter(lambda: file.read(999), b"")) == b"d" * 10_000 + b"\n"
     with refused(errno.EFBIG):
         (s / ".session/description").write_bytes(b"x" * (4 << 20))
+
+
+def test_a_shell_hears_at_once_of_a_state_that_cannot_be(live: Mounted, s: Path) -> None:
+    status = s / ".session/status"
+    assert subprocess.run(["bash", "-c", f"echo bogus > {status}"], check=False, capture_output=True).returncode == 1
+    assert status.read_text() == "active\n"
+    status.write_text("completed\n")
+    assert subprocess.run(["bash", "-c", f"echo active > {status}"], check=False, capture_output=True).returncode == 1
+    assert status.read_text() == "completed\n"

@@ -513,3 +513,19 @@ def test_unpaired_surrogates_are_refused(store: Store, given: dict[str, Any]) ->
         with pytest.raises(InvalidValue):
             call("s", "x", **given)
     assert store.artifacts.get("s", "x") == before
+
+
+def test_an_id_brings_back_the_version_that_it_names(store: Store) -> None:
+    session = store.sessions.create("s").id
+    first, second = (store.artifacts.put(session, "a", data) for data in (b"one", b"two"))
+    copy = store.artifacts.restore(session, first.id, name="old")
+    assert (copy.sequence, copy.version, store.artifacts.read(copy)) == (2, 1, b"one")
+    assert store.artifacts.read(store.artifacts.get(session, "a")) == b"two"
+    with pytest.raises(AlreadyExists):
+        store.artifacts.restore(session, first.id)
+    with pytest.raises(InvalidValue, match="older version"):
+        store.artifacts.delete(session, first.id)
+    store.artifacts.delete(session, second.id)
+    back = store.artifacts.restore(session, first.id)
+    assert (back.name, back.sequence, back.version, store.artifacts.read(back)) == ("a", 1, 3, b"one")
+    assert [version.version for version in store.artifacts.history(session, "a")] == [1, 2, 3]

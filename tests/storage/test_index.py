@@ -199,3 +199,18 @@ def test_a_full_disk_is_no_space_and_nothing_is_half_written(tmp_path: Path) -> 
 def test_a_folder_is_no_index(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable):
         Index(tmp_path)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    from llmspellfs import open_store
+
+    foreign = tmp_path / "home"
+    foreign.mkdir(mode=0o755)
+    (foreign / "letter").write_text("dear")
+    with pytest.raises(StoreUnusable, match="not empty, and no store: it has 'letter'"):
+        open_store(foreign)
+    assert (foreign.stat().st_mode & 0o777, [path.name for path in foreign.iterdir()]) == (0o755, ["letter"])
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o755)
+    open_store(empty).close()
+    assert (empty.stat().st_mode & 0o777, (empty / "index.db").stat().st_mode & 0o777) == (0o700, 0o600)

@@ -169,3 +169,23 @@ def test_an_append_goes_behind_what_another_door_has_stored(walker: Walker, s: s
     write(tags, b"beta\n", 0)
     close(tags)
     assert door.sessions.get("s").tags == ("alpha", "beta")
+
+
+def test_views_list_a_session_in_one_question(walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        walker.tree.mkdir(f"{s}/d{number}", 0o755, walker.caller)
+        walker.write(f"{s}/d{number}/f", b"x")
+    asked: list[Any] = []
+    query = walker.store.artifacts.query
+
+    def counted(**wanted: Any) -> Any:
+        asked.append(wanted)
+        return query(**wanted)
+
+    monkeypatch.setattr(walker.store.artifacts, "query", counted)
+    top = f"/by-type/user_input/{s.rpartition('/')[2]}"
+    assert sorted(name for name, _ in walker.tree.listdir(top)) == [f"d{number}" for number in range(5)]
+    for number in range(5):
+        listed = dict(walker.tree.listdir(f"{top}/d{number}"))
+        assert listed == {"f": walker.tree.attr(f"{top}/d{number}/f")}
+    assert len(asked) == 1
