@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,7 +61,7 @@ def fixed_ino(key: str) -> int:
     return int.from_bytes(blake3(key.encode("utf-8", "surrogateescape")).digest(length=7)) | 1 << 62
 
 
-class Node:
+class Node(ABC):
     """A node of the tree; each method refuses as POSIX says for what the node is not."""
 
     is_current = True
@@ -70,9 +71,9 @@ class Node:
         """Know the mount's parts, and the *name* that messages use."""
         self.ctx, self.name = ctx, name
 
+    @abstractmethod
     def attr(self) -> Attr:
         """Return what stat shows."""
-        raise NotImplementedError
 
     def chmod(self, mode: int) -> None:
         """Set the permission bits."""
