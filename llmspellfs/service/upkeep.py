@@ -83,11 +83,10 @@ class Upkeep:
     ) -> GcReport:
         """Prune history older than `history_days`, mark what nothing refers to, and remove what was marked before.
 
-        Files that were deleted within a minute of their creation, an hour ago or longer, are pruned too.
-
-        Sessions that were deleted before that are gone for good then: only their trail stays.
-        Content goes only in a run that comes more than *grace_seconds* after the one that marked it: first its
-        rows, durably, then its files. *dry_run* changes nothing.
+        Sessions that were deleted longer ago than that are gone for good: only their trail stays. Files that were
+        deleted within a minute of their creation, an hour ago or longer, are pruned too. Content goes only in a run
+        that comes more than *grace_seconds* after the one that marked it: first its rows, durably, then its files.
+        *dry_run* changes nothing, and tells only of what is marked already.
         """
         now = self._engine.now()
         before = now - int(grace_seconds * NS)
@@ -97,9 +96,9 @@ class Upkeep:
             return GcReport(0, 0, count, freed, 0)
         pruned = self._prune(now) + self._prune_fleeting(now - int(max(grace_seconds, GRACE_SECONDS) * NS))
         with self._engine.index.write(durable=True) as db:
+            condemned = contents.condemn(db, now)  # first: what is used again is pardoned before anything goes
             count, freed = contents.condemned(db, before)
             loose = contents.remove_condemned(db, before)
-            condemned = contents.condemn(db, now)
         self._unlink(loose, progress)
         return GcReport(pruned, condemned, count, freed, self._remove_orphans(before, grace_seconds))
 

@@ -45,7 +45,7 @@ class Buffer:
         self._file: SpoolFile | None = None
         self._given: list[SpoolFile] = []
         """Files given away: open until the end, since a reader may be in one, and never written again."""
-        self._is_committed = False
+        self._is_committed = self._is_kept = False
         self.size = 0
 
     @property
@@ -76,6 +76,10 @@ class Buffer:
         if self._file is not None and self._file not in self._given:
             self._given.append(self._file)
         return self.path
+
+    def keep(self) -> None:
+        """Leave what was given away where it is, for whoever salvages the spool: nobody could take it."""
+        self._is_kept = True
 
     def memory(self) -> bytes:
         """Return all bytes, which are in memory."""
@@ -138,7 +142,10 @@ class Buffer:
     def discard(self) -> None:
         """Let go of the bytes."""
         for file in {id(file): file for file in (*self._given, self._file) if file is not None}.values():
-            file.discard()
+            if self._is_kept and file in self._given:
+                os.close(file.fd)
+            else:
+                file.discard()
         self._file, self._memory, self.size = None, bytearray(), 0
         self._given.clear()
 

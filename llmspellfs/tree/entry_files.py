@@ -122,10 +122,19 @@ class EntryFile(_Child):
 
     def _change(self, change: Change) -> None:
         file = self.file
-        if file is not None:
-            file.change(change)
-        if self.entry is not None:
-            super()._change(change)
+        with self.ctx.opened.standing(file):
+            if file is not None:
+                file.change(change)
+            known = self._known()
+            if known is not None:
+                self.ctx.store.entries.set_attributes(known.sid, known.ino, change)
+                self.folder.cache.forget(self.folder.ino, self.name)
+
+    def _known(self) -> Entry | None:
+        """Return the row of the file, which may have been pending when it was looked up and not be any more."""
+        if self.entry is None and self.file is not None:
+            return self.file.entry
+        return self.entry
 
     def getxattr(self, name: str) -> bytes:
         """Return an extended attribute; see `xattrs`."""
@@ -154,13 +163,13 @@ class EntryFile(_Child):
         """Give the artifact what *change* makes of its metadata; a pending file keeps it for its first commit."""
         check_active(self.folder.cache.session)
         file = self.file
-        if self.entry is None:
-            assert file is not None
-            file.given = change(file.given).onto(file.given)
-            return
-        sid, sequence = self.folder.sid, self.entry.facts.sequence
         with self.ctx.opened.standing(file):
-            entry = self.ctx.store.entries.describe(sid, sequence, change, by=origin_of(caller))
+            known = self._known()
+            if known is None:
+                assert file is not None
+                file.given = change(file.given).onto(file.given)
+                return
+            entry = self.ctx.store.entries.describe(known.sid, known.facts.sequence, change, by=origin_of(caller))
             if file is not None and file.entry is not None:
                 file.follow(entry)
         self.folder.cache.forget(self.folder.ino, self.name)

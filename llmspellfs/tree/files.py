@@ -255,8 +255,8 @@ class OpenFile:
             if buffer is not None and buffer.size:
                 source = buffer.memory() if buffer.fd is None else buffer.give_away()
         self.opened.part_with(self)
-        if source is not None:
-            self.opened.lose(self, source, why)
+        if source is not None and not self.opened.lose(self, source, why) and buffer is not None:
+            buffer.keep()
 
     def take_draft(self) -> Entry | None:
         """Return the draft that this file's commits have made, to be sealed, or None."""

@@ -286,11 +286,13 @@ class Opened:
         """Return when every earlier commit survives power loss."""
         self.store.sync()
 
-    def lose(self, file: OpenFile, source: str | bytes, why: str) -> None:
-        """Keep bytes of *file* that could not be committed in lost+found."""
+    def lose(self, file: OpenFile, source: str | bytes, why: str) -> bool:
+        """Keep bytes of *file* that could not be committed in lost+found; tell whether that succeeded."""
         try:
             session, path = self.entries.whereabouts(file.place)
             item = self.store.intake.lose(source, session, path, why)
             log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
+            return True
         except Exception:
             log.exception("%r could not be committed (%s), nor kept", file.place.name, why)
+            return False

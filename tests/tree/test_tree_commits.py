@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmspellfs.errors import Corrupt, SessionNotActive
+from llmspellfs import open_store
+from llmspellfs.errors import Corrupt, NoSpace, SessionNotActive
+from llmspellfs.tree import Tree
+from llmspellfs.tree.api import Caller
 from llmspellfs.tree.follower import START, Follower
 from tests.tree.meanwhile import MOMENT, PATIENCE, Call, Pause, before
 from tests.tree.trees import Walker, close, content_of, write
@@ -232,3 +236,37 @@ def test_finishing_does_not_wait_for_workers_that_others_keep_busy(tmp_path: Any
         finally:
             is_free.set()
     assert ingest.content == content
+
+
+def test_what_lost_and_found_cannot_take_stays_in_the_spool_for_salvage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(*_: object) -> None:
+        raise NoSpace("lost+found")
+
+    data = bytes(range(256)) * 4096
+    with open_store(tmp_path / "s") as store:
+        tree, caller = Tree(store), Caller(0, 0, 1)
+        tree.mkdir("/sessions/s", 0o755, caller)
+        handle = tree.create("/sessions/s/f", os.O_CREAT | os.O_WRONLY, 0o644, caller)
+        handle.write(memoryview(data), 0)
+        store.sessions.suspend("s")
+        monkeypatch.setattr(store.intake, "lose", is_full)
+        with pytest.raises(SessionNotActive):
+            handle.flush()
+        handle.release()
+        tree.destroy()
+    with open_store(tmp_path / "s") as store:
+        (item,) = store.upkeep.lost()
+        assert (item.name, b"".join(store.upkeep.read_lost(item.id))) == ("f", data)
+
+
+def test_what_is_set_on_a_file_that_has_just_been_committed_is_not_lost(walker: Walker, s: str) -> None:
+    handle = walker.create(f"{s}/f", b"x")
+    pending = walker.tree._node(f"{s}/f")
+    handle.flush()
+    pending.chmod(0o600)
+    pending.setxattr("user.author", b"jane", 0, walker.caller)
+    close(handle)
+    assert walker.tree.attr(f"{s}/f").mode & 0o777 == 0o600
+    assert walker.tree.getxattr(f"{s}/f", "user.author") == b"jane"
