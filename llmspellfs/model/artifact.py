@@ -61,6 +61,19 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Ownership:
+    """What a new inode begins with: permission bits (0o7777), user and group."""
+
+    mode: int
+    uid: int
+    gid: int
+
+    def at(self, now_ns: int) -> Attributes:
+        """Return the attributes of an inode made at *now_ns*."""
+        return Attributes(self.mode, self.uid, self.gid, now_ns, now_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """What an entry that is a file has beyond its place in the tree."""
 
@@ -99,6 +112,8 @@ class Entry:
     attributes: Attributes
     file: FileFacts | None = None
     target: str | None = None
+    subfolders: int = 0
+    """How many live folders are in it, where it is a folder and that was asked for."""
 
     @property
     def facts(self) -> FileFacts:
@@ -117,6 +132,8 @@ class Dirent:
     attributes: Attributes
     size: int
     stored_size: int
+    subfolders: int = 0
+    """How many live folders are in it, where it is a folder."""
 
 
 @dataclass(frozen=True, slots=True)

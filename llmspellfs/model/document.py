@@ -10,6 +10,7 @@ from llmspellfs.errors import InvalidValue
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.session import Session
 from llmspellfs.model.times import iso
+from llmspellfs.model.values import is_same
 
 SESSION_WRITABLE = ("name", "description", "tags", "metadata", "parent_session_id")
 ARTIFACT_WRITABLE = ("artifact_type", "mime_type", "description", "tags", "custom")
@@ -64,9 +65,9 @@ def changed_fields(new: object, old: Mapping[str, Any], writable: tuple[str, ...
         if value is None and old[key] is not None and key not in _CLEARABLE:
             raise InvalidValue(where, f"{key} cannot be null")
         if key in writable:
-            if value != old[key]:
+            if not is_same(value, old[key]):
                 changed[key] = value
-        elif value != old[key] and key not in _PASSING:
+        elif not is_same(value, old[key]) and key not in _PASSING:
             raise InvalidValue(where, f"{key} cannot be changed here; writable are {', '.join(writable)}")
     return changed
 

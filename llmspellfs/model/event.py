@@ -16,6 +16,7 @@ from blake3 import blake3
 from llmspellfs.model.times import iso
 from llmspellfs.model.values import canonical
 
+_TEXT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 FIRST_PREV = "0" * 64
 """The `prev` of a session's first line."""
 
@@ -77,7 +78,7 @@ def compose_line(
     if state is not None:
         fields["state"] = state
     fields["prev"] = prev
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return _TEXT(fields)
 
 
 def line_hash(line: str) -> str:

@@ -29,6 +29,15 @@ def check_component(name: str) -> str:
     return name
 
 
+def is_component(name: str) -> bool:
+    """Tell whether *name* can be one component of a path."""
+    try:
+        check_component(name)
+    except InvalidName:
+        return False
+    return True
+
+
 def split_path(path: str) -> tuple[str, ...]:
     """Return the components of an artifact's name; raise InvalidName where it is no path inside a session."""
     if not isinstance(path, str):

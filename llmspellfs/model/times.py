@@ -12,7 +12,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_WHOLE_SECOND = re.compile(r".*[T ]\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:?\d{2})?")
+_WHOLE = re.compile(r"\d{4}-?(?:\d{2}-?\d{2}|W\d{2}-?\d)[T ]\d{2}(:?\d{2}(:?\d{2})?)?(?:Z|[+-]\d{2}:?\d{2})?")
+"""A time to the hour, the minute (group 1) or the second (group 2), which means all of that."""
 
 
 def iso(moment_ns: int) -> str:
@@ -47,8 +48,9 @@ def parse_age(text: str) -> int | None:
 def span(value: str | float, where: str) -> tuple[int, int]:
     """Return the first and the last nanosecond that *value* means.
 
-    *value* is epoch seconds or ISO text. A whole second means all of that second and a date alone all of that
-    day, so that an upper bound includes what it names. *where* names the value in errors.
+    *value* is epoch seconds or ISO text. A whole second means all of that second, a minute alone all of that minute,
+    a date alone all of that day, parts of a second all of that microsecond: an upper bound includes what it
+    names. *where* names the value in errors.
 
     Raises InvalidValue where *value* is neither.
     """
@@ -70,4 +72,7 @@ def _text_span(text: str, where: str) -> tuple[int, int]:
         first = parse_iso(text)
     except (InvalidValue, ValueError):
         raise InvalidValue(where, f"expected epoch seconds or an ISO 8601 time, not {text!r}") from None
-    return first, first + NS - 1 if _WHOLE_SECOND.fullmatch(text) else first
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
+        return first, first + 999
+    return first, first + (1 if whole[2] else 60 if whole[1] else 3600) * NS - 1

@@ -23,9 +23,17 @@ MAX_TEXT = 1 << 16
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def canonical(value: object) -> str:
     """Return *value* as canonical JSON: ASCII, keys sorted, no spaces; the text that hashes cover."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL(value)
+
+
+def is_same(one: object, other: object) -> bool:
+    """Tell whether two values say the same in JSON: to Python 1, 1.0 and true are equal."""
+    return one == other and canonical(one) == canonical(other)
 
 
 def check_metadata(value: object, where: str = "metadata") -> dict[str, Json]:

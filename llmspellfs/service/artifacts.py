@@ -5,11 +5,10 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, BinaryIO
 
 from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound, Vanished
-from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind
+from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
@@ -18,11 +17,10 @@ from llmspellfs.service import erasure, moves, undelete, versions
 from llmspellfs.service.engine import Engine, Transaction, check_active
 from llmspellfs.service.erasure import PurgeReport
 from llmspellfs.service.intake import Intake
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifacts
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
-from llmspellfs.service.session_rules import find_session
+from llmspellfs.service.session_rules import find_place, find_session
 from llmspellfs.service.versions import Given
 from llmspellfs.storage import contents, entries, journal
 from llmspellfs.storage.index import Connection
@@ -151,7 +149,7 @@ class Artifacts:
         Raises NotFound, and NotAllowed where the id is another session's.
         """
         with self._engine.index.snapshot() as db:
-            return _find(db, find_session(db, session), ref)
+            return find_artifact(db, find_session(db, session), ref)
 
     def place(self, text: str) -> tuple[str, str]:
         """Return the session's id and the ref in it that *text* means: `SESSION:NAME`, or an artifact id.
@@ -159,16 +157,9 @@ class Artifacts:
         A directory name may hold colons too: the shortest beginning that is a session counts. Whether the artifact
         is there is not asked. Raises NotFound for the session, InvalidValue.
         """
-        if ArtifactId.is_id(text):
-            return ArtifactId.parse(text).session_id, text
-        parts = text.split(":")
-        if len(parts) == 1 or not parts[0] or not parts[-1]:
-            raise InvalidValue("artifact", f"expected SESSION:NAME or an artifact id, not {text!r}")
         with self._engine.index.read() as db:
-            for count in range(1, len(parts)):
-                with suppress(NotFound):
-                    return find_session(db, ":".join(parts[:count])).id, ":".join(parts[count:])
-        raise NotFound("session", parts[0])
+            session, ref = find_place(db, text)
+            return session.id, ref
 
     def resolve(self, text: str) -> Artifact:
         """Return the artifact that *text* names, as `place` reads it. Raises NotFound, InvalidValue."""
@@ -342,7 +333,8 @@ def _own_id(session: Session, ref: str) -> ArtifactId:
     return parsed
 
 
-def _find(db: Connection, session: Session, ref: str) -> Artifact:
+def find_artifact(db: Connection, session: Session, ref: str) -> Artifact:
+    """Return the artifact *ref* (a name or an id) of *session*; raises as `Artifacts.get`."""
     if not ArtifactId.is_id(ref):
         entry = find_entry(db, session, ref)
         if entry.kind is Kind.FOLDER:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from llmspellfs.config import Config
@@ -17,7 +19,7 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.opening import Rooms
 
-_INO_BATCH, _INO_MORE = 4096, 256
+_INO_BATCH, _INO_LOW, _INO_MORE = 4096, 1024, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Engine:
         self.index = rooms.index
         self.changes = Changes(rooms.index)
         self._ino_turn = threading.Lock()
-        self._next_ino = self._last_ino = 0
+        self._spare: deque[int] = deque()
         self._ino_pid = os.getpid()
 
     def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Work:
@@ -73,21 +75,38 @@ class Engine:
         return Work(self, by or self.origin, durable, inos)
 
     def reserve_ino(self) -> int:
-        """Return an inode number that nobody else gets, for a file that is not committed yet."""
-        while True:
+        """Return an inode number that nobody else gets, for a file that is not committed yet.
+
+        It waits for no other writer: the stock is filled up in the background, long before it is needed.
+        """
+        while (ino := self._take_ino()) is None:
             self.stock(1)
-            ino = self._take_ino()
-            if ino is not None:
-                return ino
+        if len(self._spare) < _INO_LOW:
+            self.stock_soon()
+        return ino
 
     def stock(self, count: int) -> None:
         """Have *count* inode numbers or more at hand; that takes a transaction of its own now and then."""
+        if len(self._spare) >= count and self._ino_pid == os.getpid():
+            return
         with self._ino_turn:
-            if self._last_ino - self._next_ino < count or self._ino_pid != os.getpid():
+            if self._ino_pid != os.getpid():
+                self._spare.clear()
+            if len(self._spare) < count:
                 batch = max(_INO_BATCH, count)
                 with self.index.write() as db:
-                    self._next_ino = entries.reserve_inos(db, batch)
-                self._last_ino, self._ino_pid = self._next_ino + batch, os.getpid()
+                    first = entries.reserve_inos(db, batch)
+                self._spare.extend(range(first, first + batch))
+            self._ino_pid = os.getpid()
+
+    def stock_soon(self) -> None:
+        """Have inode numbers at hand soon, without waiting for them."""
+        if not self._ino_turn.locked():
+            threading.Thread(target=self._stock_quietly, name="inos", daemon=True).start()
+
+    def _stock_quietly(self) -> None:
+        with suppress(Exception):  # who needs one at once hears of it
+            self.stock(_INO_LOW)
 
     def inos(self, db: Connection) -> Iterator[int]:
         """Yield numbers for the inodes of one transaction on *db*: from the stock, and beyond it its own.
@@ -101,11 +120,12 @@ class Engine:
             yield from range(first, first + _INO_MORE)
 
     def _take_ino(self) -> int | None:
-        with self._ino_turn:
-            if self._next_ino >= self._last_ino:
-                return None
-            self._next_ino += 1
-            return self._next_ino - 1
+        if self._ino_pid != os.getpid():
+            return None
+        try:
+            return self._spare.popleft()
+        except IndexError:
+            return None
 
 
 class Work:

@@ -25,6 +25,11 @@ def remove(tx: Transaction, session: Session, entry: Entry) -> Entry:
     """End *entry*'s validity with its `deleted` event and return it as it was; raise NotEmpty for a full folder."""
     if entry.kind is Kind.FOLDER and entries.has_children(tx.db, entry.ino):
         raise NotEmpty(entry.name)
+    return take_out(tx, session, entry)
+
+
+def take_out(tx: Transaction, session: Session, entry: Entry) -> Entry:
+    """End *entry*'s validity as `remove` does, whatever a folder holds."""
     if entry.kind is Kind.FILE:
         entry = sealed(tx, session, entry)
     seq = tx.journal.append(session.sid, f"{NOUNS[entry.kind]}.deleted", None, **_told(tx, session, entry))

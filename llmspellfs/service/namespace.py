@@ -7,10 +7,9 @@ scripts and people, are `service.artifacts`, over the same rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, NotFound
-from llmspellfs.model.artifact import Attributes, Dirent, Entry, Kind
+from llmspellfs.model.artifact import Attributes, Dirent, Entry, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.names import CONTROL, check_component
 from llmspellfs.model.session import Session
@@ -23,19 +22,6 @@ from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.ingest import Staged
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
-    """What a new inode begins with: permission bits (0o7777), user and group."""
-
-    mode: int
-    uid: int
-    gid: int
-
-    def at(self, now_ns: int) -> Attributes:
-        """Return the attributes of an inode made at *now_ns*."""
-        return Attributes(self.mode, self.uid, self.gid, now_ns, now_ns)
-
-
 class Entries:
     """The tree of every session by place; `store.entries`."""
 
@@ -46,7 +32,7 @@ class Entries:
     def lookup(self, folder: int, name: str) -> Entry | None:
         """Return the live entry *name* in the folder with the ino *folder*, or None; never waits for a writer."""
         with self._engine.index.read() as db:
-            return entries.lookup(db, folder, name)
+            return entries.lookup_counted(db, folder, name)
 
     def listing(self, folder: int) -> list[Dirent]:
         """Return what listing *folder* needs of each live entry, in one query."""
@@ -63,10 +49,20 @@ class Entries:
         with self._engine.index.read() as db:
             return entries.has_children(db, folder)
 
-    def list_tops(self) -> list[tuple[str, int, Attributes]]:
-        """Return the directory name, the ino and the attributes of each live session, in one query."""
+    def list_tops(self) -> list[tuple[str, int, Attributes, int]]:
+        """Return each live session's directory name, ino, attributes and number of folders in it, in one query."""
         with self._engine.index.read() as db:
             return entries.tops(db)
+
+    def count_tops(self) -> int:
+        """Return how many sessions are live."""
+        with self._engine.index.read() as db:
+            return entries.count_tops(db)
+
+    def subfolders(self, folder: int) -> int:
+        """Return how many live folders are in the folder with the ino *folder*."""
+        with self._engine.index.read() as db:
+            return entries.subfolders(db, folder)
 
     def attributes(self, ino: int) -> Attributes:
         """Return the attributes of inode *ino*; raise NotFound."""
@@ -136,6 +132,10 @@ class Entries:
     def reserve_ino(self) -> int:
         """Return an inode number for a file that is not committed yet."""
         return self._engine.reserve_ino()
+
+    def expect_files(self) -> None:
+        """Have inode numbers at hand soon, so that `reserve_ino` need not wait for writers."""
+        self._engine.stock_soon()
 
     def commit(
         self,

@@ -69,7 +69,13 @@ def to_artifact(session_id: str, path: str, entry: Entry) -> Artifact:
 
 def to_artifacts(db: Connection, session: Session, rows: Sequence[Entry]) -> list[Artifact]:
     """Return the file *rows* of *session* as artifacts; folders' names are read once."""
-    names = entries.folder_names(db, session.sid) if any(row.folder != session.ino for row in rows) else {}
+    paths = to_paths(db, session, [(row.folder, row.name) for row in rows])
+    return [to_artifact(session.id, path, row) for path, row in zip(paths, rows, strict=True)]
+
+
+def to_paths(db: Connection, session: Session, places: Sequence[tuple[int, str]]) -> list[str]:
+    """Return the path in *session* of each of *places*, a folder (an ino) and a name; folders' names are read once."""
+    names = entries.folder_names(db, session.sid) if any(folder != session.ino for folder, _ in places) else {}
     prefixes = {session.ino: ""}
 
     def prefix(folder: int) -> str:
@@ -81,4 +87,4 @@ def to_artifacts(db: Connection, session: Session, rows: Sequence[Entry]) -> lis
                 prefixes[folder] = f"{prefix(place[0])}{place[1]}/"
         return prefixes[folder]
 
-    return [to_artifact(session.id, prefix(row.folder) + row.name, row) for row in rows]
+    return [prefix(folder) + name for folder, name in places]

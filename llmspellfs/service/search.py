@@ -10,7 +10,7 @@ from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.query import Query, filters, parse_query
 from llmspellfs.model.session import Session
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.paths import to_artifacts
+from llmspellfs.service.paths import to_artifacts, to_paths
 from llmspellfs.storage import entries, search, sessions
 
 _CATCH_UP = 2000
@@ -89,6 +89,42 @@ class Search:
     def parse(self, text: str) -> Query:
         """Return what the query *text* asks for, without asking it; raise InvalidValue."""
         return parse_query(text, self._engine.now())
+
+    def directories(self, query: str | None, wanted: dict[str, Any]) -> list[str]:
+        """Return the directory names of the sessions with artifacts that fit *query* and the filters *wanted*.
+
+        The artifacts are not read; raises InvalidValue.
+        """
+        asked = self._asked(query, wanted, None, 0, "asc")
+        with self._engine.index.snapshot() as db:
+            return search.dirnames(db, search.find_entry_sessions(db, asked))
+
+    def names(self, query: str | None, wanted: dict[str, Any], session: str) -> list[str]:
+        """Return the names of the artifacts of *session* (an id) that fit *query* and the filters *wanted*.
+
+        Raises InvalidValue.
+        """
+        asked = self._asked(query, wanted, None, 0, "asc")
+        with self._engine.index.snapshot() as db:
+            within = sessions.by_id(db, session)
+            if within is None:
+                return []
+            return to_paths(db, within, search.places(db, search.find_entries(db, asked, sid=within.sid)))
+
+    def sessions_with_tag(self, tag: str) -> list[str]:
+        """Return the directory names of the sessions that have *tag*."""
+        with self._engine.index.read() as db:
+            return search.sessions_with_tag(db, tag)
+
+    def sessions_in(self, status: str) -> list[str]:
+        """Return the directory names of the sessions that are *status*."""
+        with self._engine.index.read() as db:
+            return search.sessions_in(db, status)
+
+    def session_ids(self) -> list[tuple[str, str]]:
+        """Return each session's id and directory name."""
+        with self._engine.index.read() as db:
+            return search.session_ids(db)
 
     def types(self) -> list[str]:
         """Return the artifact types that live artifacts have."""

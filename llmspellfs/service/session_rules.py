@@ -5,14 +5,16 @@ Every function runs on the caller's connection or in its transaction.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
-from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, NotFound, SessionNotActive
+from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, LimitExceeded, NotFound, SessionNotActive
+from llmspellfs.model.artifact import ArtifactId, Ownership
 from llmspellfs.model.names import check_component, dirname_for, from_view_name
 from llmspellfs.model.session import Session
-from llmspellfs.model.values import is_text
+from llmspellfs.model.values import is_same, is_text
 from llmspellfs.service.engine import Transaction
-from llmspellfs.storage import sessions
+from llmspellfs.storage import entries, sessions
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
@@ -53,6 +55,42 @@ def find_trail(db: Connection, ref: str) -> Session:
         return purged
 
 
+def find_place(db: Connection, text: str) -> tuple[Session, str]:
+    """Return the session and the ref in it that *text* means: `SESSION:NAME`, or an artifact id.
+
+    A directory name may hold colons too: the shortest beginning that is a session counts. Whether the artifact is
+    there is not asked. Raises NotFound for the session, InvalidValue.
+    """
+    if ArtifactId.is_id(text):
+        return find_session(db, ArtifactId.parse(text).session_id), text
+    parts = text.split(":")
+    if len(parts) == 1 or not parts[0] or not parts[-1]:
+        raise InvalidValue("artifact", f"expected SESSION:NAME or an artifact id, not {text!r}")
+    for count in range(1, len(parts)):
+        with suppress(NotFound):
+            return find_session(db, ":".join(parts[:count])), ":".join(parts[count:])
+    raise NotFound("session", parts[0])
+
+
+def check_limit(tx: Transaction, limit: int) -> None:
+    """Raise LimitExceeded where *limit* (0: none) sessions or more are active or suspended."""
+    if limit and sessions.count_open(tx.db) >= limit:
+        raise LimitExceeded("max_sessions", limit)
+
+
+def insert_session(
+    tx: Transaction, session_id: str, row: SessionRow, created_by: str | None, own: Ownership, **told: object
+) -> Session:
+    """Insert the session *row* with a top folder of *own*'s and its `session.created` event; return it."""
+    ino = next(tx.inos)
+    entries.insert_inode(tx.db, ino, own.at(tx.now_ns))
+    sid = sessions.insert(tx.db, session_id, ino, tx.now_ns, created_by)
+    facts = {"name": row.dirname, "id": session_id, "parent": row.parent, **told}
+    seq = tx.journal.append(sid, "session.created", row.state, **facts)
+    sessions.insert_row(tx.db, sid, row, seq)
+    return fresh(tx, sid)
+
+
 def dirname_of(tx: Transaction, name: str, but: int | None = None) -> str:
     """Return the directory name for a session called *name*, free but for the session *but* (a sid)."""
     return dirname_for(name, lambda candidate: sessions.dirname_taken(tx.db, candidate, but))
@@ -70,14 +108,15 @@ def free_dirname(tx: Transaction, dirname: str, but: int | None = None) -> str:
 def update_row(tx: Transaction, session: Session, row: SessionRow) -> Session:
     """Write *row* as the session's own where it differs; of a frozen session only the tags may."""
     old = SessionRow.of(session)
-    if row == old:
+    is_same_metadata = is_same(row.metadata, old.metadata)
+    if row == old and is_same_metadata:
         return session
-    if not session.is_active and replace(row, tags=old.tags) != old:
+    if not session.is_active and not (is_same_metadata and replace(row, tags=old.tags) == old):
         raise SessionNotActive(session.dirname, session.status)
     changed = [
         name
         for name in ("name", "description", "tags", "metadata", "parent")
-        if getattr(row, name) != getattr(old, name)
+        if not is_same(getattr(row, name), getattr(old, name))
     ]
     told = {"name": row.dirname, "fields": changed}
     return put_row(tx, session, row, "session.updated", **told)

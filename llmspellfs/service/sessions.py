@@ -11,9 +11,9 @@ from typing import Any
 
 from llmspellfs.errors import (
     AlreadyExists,
-    LimitExceeded,
     NotEmpty,
 )
+from llmspellfs.model.artifact import Ownership
 from llmspellfs.model.event import Event, Origin
 from llmspellfs.model.names import from_view_name
 from llmspellfs.model.session import (
@@ -28,17 +28,18 @@ from llmspellfs.model.session import (
 from llmspellfs.model.times import NS
 from llmspellfs.model.values import check_metadata, check_tags, check_text
 from llmspellfs.service import erasure, undelete
-from llmspellfs.service.engine import Engine, Transaction
+from llmspellfs.service.engine import Engine
 from llmspellfs.service.erasure import PurgeReport
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.search import Search
 from llmspellfs.service.session_rules import (
+    check_limit,
     checked_parent,
     dirname_of,
     find_session,
     find_trail,
     free_dirname,
     fresh,
+    insert_session,
     put_row,
     update_row,
 )
@@ -90,29 +91,15 @@ class Sessions:
         checked_tags, checked = check_tags(tags), check_metadata(metadata or {})
         check_text(description, "description")
         with self._engine.write(by) as tx:
-            self._check_limit(tx)
+            check_limit(tx, self._engine.config.max_sessions)
             above = find_session(tx.db, parent).id if parent else None
             directory = dirname_of(tx, given_name) if dirname is None else free_dirname(tx, dirname)
             row = SessionRow(
                 given_name, directory, description, Status.ACTIVE, checked_tags, checked, above,
                 None, None,
             )  # fmt: skip
-            return self._insert(tx, session_id, row, created_by, own or Ownership(0o755, os.getuid(), os.getgid()))
-
-    def _insert(
-        self, tx: Transaction, session_id: str, row: SessionRow, created_by: str | None, own: Ownership
-    ) -> Session:
-        ino = next(tx.inos)
-        entries.insert_inode(tx.db, ino, own.at(tx.now_ns))
-        sid = sessions.insert(tx.db, session_id, ino, tx.now_ns, created_by)
-        seq = tx.journal.append(sid, "session.created", row.state, name=row.dirname, id=session_id, parent=row.parent)
-        sessions.insert_row(tx.db, sid, row, seq)
-        return fresh(tx, sid)
-
-    def _check_limit(self, tx: Transaction) -> None:
-        limit = self._engine.config.max_sessions
-        if limit and sessions.count_open(tx.db) >= limit:
-            raise LimitExceeded("max_sessions", limit)
+            own = own or Ownership(0o755, os.getuid(), os.getgid())
+            return insert_session(tx, session_id, row, created_by, own)
 
     def get(self, ref: str, *, deleted: bool = False) -> Session:
         """Return the session *ref*; with *deleted*, one that is deleted too. Raises NotFound, InvalidValue."""
@@ -281,6 +268,11 @@ class Sessions:
                 row = replace(row, parent=checked_parent(tx.db, session, parent))
             return update_row(tx, session, row)
 
+    def check_parent(self, ref: str, parent: str) -> None:
+        """Raise what `update` would for *parent*: NotFound, and InvalidValue for a cycle."""
+        with self._engine.index.snapshot() as db:
+            checked_parent(db, find_session(db, ref), parent)
+
     def rename(self, ref: str, dirname: str, *, by: Origin | None = None) -> Session:
         """Give the session the directory name *dirname*, and the name that it stands for.
 
@@ -328,7 +320,7 @@ class Sessions:
             if session.deleted_ns is None:
                 raise AlreadyExists("session", session.dirname)
             if session.status in {Status.ACTIVE, Status.SUSPENDED}:
-                self._check_limit(tx)
+                check_limit(tx, self._engine.config.max_sessions)
             row = SessionRow.of(session)
             if sessions.dirname_taken(tx.db, row.dirname):
                 row = replace(row, dirname=dirname_of(tx, row.name))

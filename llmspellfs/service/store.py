@@ -18,6 +18,7 @@ from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.namespace import Entries
+from llmspellfs.service.past import Past
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
 from llmspellfs.service.sessions import Sessions
@@ -49,6 +50,8 @@ class Store:
         """Artifacts by name: stored, read, listed, changed, deleted, brought back."""
         self.entries = Entries(engine)
         """The tree by place, for file system doors."""
+        self.past = Past(engine)
+        """What sessions were, and the ways back: diff, rollback, fork."""
         self.upkeep = Upkeep(engine, self.artifacts)
         """Figures, garbage collection, checks, lost and found."""
 
@@ -108,8 +111,11 @@ def open_store(
     now: Callable[[], int] = time.time_ns,
     new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     busy_seconds: float = BUSY_SECONDS,
+    create: bool = True,
 ) -> Store:
-    """Open the store at *path*, made where it is missing; without a path, where the configuration says.
+    """Open the store at *path*; without a path, where the configuration says.
+
+    Where it is missing it is made, unless *create* is false: then StoreUnusable is raised.
 
     *config* is by default what `load_config` finds; *backend* is "sqlite" or "memory" and by default the
     configuration's; *origin* stands in the audit trail; *now* gives nanoseconds since the epoch and *new_id* UUIDs,
@@ -122,7 +128,7 @@ def open_store(
     if backend not in BACKENDS:
         raise ConfigError("open_store", "backend", f"expected one of {', '.join(BACKENDS)}, not {backend!r}")
     in_memory = BACKENDS[backend] == "memory"
-    rooms = open_rooms(None if in_memory else store_path(config, path), busy_seconds=busy_seconds)
+    rooms = open_rooms(None if in_memory else store_path(config, path), busy_seconds=busy_seconds, create=create)
     engine = Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id)
     _seal_abandoned(engine)
     store = Store(engine)

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, NotAFolder, NotFound
-from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.artifact import Entry, Kind, Ownership
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
 from llmspellfs.service.engine import Transaction
 from llmspellfs.service.moves import NOUNS
-from llmspellfs.service.namespace import Ownership, make
+from llmspellfs.service.namespace import make
 from llmspellfs.service.paths import Place, path_of
 from llmspellfs.service.versions import check_room, inserted
 from llmspellfs.storage import entries, journal
@@ -32,7 +32,7 @@ def restore_run(tx: Transaction, session: Session, before: int) -> None:
             break
         first -= 1
     for entry in entries.ended_between(tx.db, session.sid, first, before - 1):
-        _bring_back(tx, session, entry, Place(session.sid, entry.folder, entry.name))
+        bring_back(tx, session, entry, Place(session.sid, entry.folder, entry.name))
 
 
 def restore_artifact(
@@ -55,11 +55,11 @@ def restore_artifact(
     if entries.lookup(tx.db, place.folder, place.name) is not None:
         raise AlreadyExists("artifact", f"{session.dirname}:{path}")
     check_room(tx, config, session)
-    entry = _as_copy(tx, session, entry) if is_copy else _as_next_version(tx, session, entry)
-    if is_copy or not _was_deleted(tx, session, entry):
+    entry = _as_copy(tx, session, entry) if is_copy else as_next(tx, session, entry)
+    if is_copy or not was_deleted(tx, session, entry):
         entry = replace(entry, ino=next(tx.inos))
         entries.insert_inode(tx.db, entry.ino, entry.attributes)
-    return _bring_back(tx, session, entry, place)
+    return bring_back(tx, session, entry, place)
 
 
 def _as_copy(tx: Transaction, session: Session, entry: Entry) -> Entry:
@@ -70,15 +70,14 @@ def _as_copy(tx: Transaction, session: Session, entry: Entry) -> Entry:
     return replace(entry, file=facts)
 
 
-def _as_next_version(tx: Transaction, session: Session, entry: Entry) -> Entry:
-    """Return *entry* with the number of the next version, where the artifact last had another content."""
+def as_next(tx: Transaction, session: Session, entry: Entry) -> Entry:
+    """Return the file *entry* as the row after its sequence's last one: the next version for another content."""
     last = last_row(tx, session, entry.facts.sequence)
-    if last.facts.content == entry.facts.content:
-        return entry
-    return replace(last, file=replace(entry.facts, version=last.facts.version + 1))
+    version = last.facts.version + (last.facts.content != entry.facts.content)
+    return replace(last, file=replace(entry.facts, version=version, created_ns=last.facts.created_ns))
 
 
-def _was_deleted(tx: Transaction, session: Session, entry: Entry) -> bool:
+def was_deleted(tx: Transaction, session: Session, entry: Entry) -> bool:
     """Tell whether *entry* was ended by its deletion: renamed over another or moved, its inode lives on there."""
     ended = journal.events(tx.db, session.sid, after=(entry.seq_to or 0) - 1, limit=1)
     return bool(ended) and ended[0].kind in _DELETIONS
@@ -107,7 +106,8 @@ def last_row(tx: Transaction, session: Session, sequence: int) -> Entry:
     return rows[-1]
 
 
-def _bring_back(tx: Transaction, session: Session, entry: Entry, place: Place) -> Entry:
+def bring_back(tx: Transaction, session: Session, entry: Entry, place: Place) -> Entry:
+    """Insert *entry*'s row at *place*, which is free, with its `restored` event, and return it."""
     new = replace(NewEntry.of(entry), folder=place.folder, name=place.name)
     if entry.kind is Kind.FILE:
         new = replace(new, updated_ns=tx.now_ns)

@@ -15,6 +15,7 @@ from llmspellfs.errors import AlreadyExists, IsAFolder, LimitExceeded
 from llmspellfs.model.artifact import Attributes, Entry, Kind
 from llmspellfs.model.mime import guess_mime
 from llmspellfs.model.session import Session
+from llmspellfs.model.values import is_same
 from llmspellfs.service.engine import Transaction
 from llmspellfs.service.paths import Place, path_of
 from llmspellfs.storage import entries
@@ -68,6 +69,8 @@ class Writer:
 
     owner: str
     eid: int | None = None
+    made_ns: int | None = None
+    """When it made the file, which is when the folder's listing changed; None: at the commit."""
 
 
 def store(
@@ -89,12 +92,12 @@ def store(
     live = live_file(tx, session, place, writer)
     if live is None:
         return _store_first(tx, config, session, place, placed, given, inode, writer)
-    entries.touch_inode(tx.db, live.ino, inode[1].mtime_ns, tx.now_ns)
+    entries.touch_inode(tx.db, live.ino, inode[1].mtime_ns, tx.now_ns if writer is None else inode[1].ctime_ns)
     if writer is not None and live.eid == writer.eid and live.seq_from is None:
         return _amend(tx, live, placed, given)
     old = NewEntry.of(live)
     new = given.over(replace(old, content=placed.cid, content_hash=placed.hash, size=placed.size))
-    if new == old:
+    if new == old and is_same(new.custom, old.custom):
         tx.journal.touch(session.sid)
         return live
     version = live.facts.version + (placed.cid != live.facts.content)
@@ -148,10 +151,24 @@ def describe(tx: Transaction, session: Session, entry: Entry, given: Given) -> E
     """Give the live artifact of row *entry* the metadata that is *given* and return its row."""
     old = NewEntry.of(entry)
     new = given.over(old)
-    if new == old:
+    if new == old and is_same(new.custom, old.custom):
         return entry
     entries.touch_ctime(tx.db, entry.ino, tx.now_ns)
     return _replace(tx, session, entry, replace(new, updated_ns=tx.now_ns), None)
+
+
+def take_back(tx: Transaction, session: Session, live: Entry, old: Entry) -> Entry:
+    """Give the live file *live*, which is no draft, the content and the metadata of the row *old*; return its row."""
+    before = NewEntry.of(live)
+    new = metadata_of(old).over(before)
+    if old.facts.content != live.facts.content:
+        f = old.facts
+        new = replace(new, content=f.content, content_hash=f.content_hash, size=f.size, version=live.facts.version + 1)
+        entries.touch_inode(tx.db, live.ino, tx.now_ns)
+    if new == before and is_same(new.custom, before.custom):
+        return live
+    entries.touch_ctime(tx.db, live.ino, tx.now_ns)
+    return _replace(tx, session, live, replace(new, updated_ns=tx.now_ns), None)
 
 
 def check_room(tx: Transaction, config: Config, session: Session) -> None:
@@ -181,7 +198,7 @@ def _store_first(
     tally.artifact_count += 1
     tally.total_size += placed.size
     entries.insert_inode(tx.db, *inode)
-    entries.touch_inode(tx.db, place.folder, tx.now_ns)
+    entries.touch_since(tx.db, place.folder, tx.now_ns if writer is None or writer.made_ns is None else writer.made_ns)
     return insert_file(tx, session, given.over(fresh), writer, (inode[1], placed.stored_size))
 
 

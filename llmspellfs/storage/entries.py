@@ -16,28 +16,34 @@ from llmspellfs.model.values import canonical
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import SUPERSEDED
 
-_COLUMNS = """
+COLUMNS = """
     e.eid, e.sid, e.folder, e.name, e.ino, e.kind, e.seq_from, e.seq_to,
     i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns, e.target,
     e.sequence, e.version, e.content, c.hash, e.size, c.stored_size, e.type, e.mime_type, e.description,
     e.tags, e.custom, e.created_ns, e.updated_ns
 """
-_SELECT = f"SELECT {_COLUMNS} FROM entry e LEFT JOIN inode i ON i.ino = e.ino LEFT JOIN content c ON c.cid = e.content"  # noqa: S608
+JOINED = "FROM entry e LEFT JOIN inode i ON i.ino = e.ino LEFT JOIN content c ON c.cid = e.content"
+SELECT = f"SELECT {COLUMNS} {JOINED}"
+"""Rows of `entry`, as `to_entry` takes them."""
 
-_LOOKUP = f"{_SELECT} WHERE e.folder = ? AND e.name = ? AND e.seq_to IS NULL"
-_BY_EID = f"{_SELECT} WHERE e.eid = ?"
-_LIVE_OF_SEQUENCE = f"{_SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? AND e.seq_to IS NULL"
-_ALL_OF_SEQUENCE = f"{_SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? ORDER BY e.eid"
-_FILES = f"{_SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.seq_to IS NULL ORDER BY e.sequence LIMIT ? OFFSET ?"
-_CHILDREN = f"{_SELECT} WHERE e.folder = ? AND e.seq_to IS NULL"
-_DRAFTS = f"{_SELECT} WHERE e.seq_from IS NULL"
-_ENDED = f"{_SELECT} WHERE e.sid = ? AND e.seq_to BETWEEN ? AND ? AND e.seq_to < {SUPERSEDED} ORDER BY e.seq_to DESC"
-_DIRENTS = """
+_LOOKUP = f"{SELECT} WHERE e.folder = ? AND e.name = ? AND e.seq_to IS NULL"
+_COUNT = "SELECT count(*) FROM entry s INDEXED BY entry_subfolders WHERE s.kind = 1 AND s.seq_to IS NULL AND s.folder ="
+_SUBFOLDERS = f"CASE e.kind WHEN 1 THEN ({_COUNT} e.ino) ELSE 0 END"
+_LOOKUP_COUNTED = f"SELECT {COLUMNS}, {_SUBFOLDERS} {JOINED} WHERE e.folder = ? AND e.name = ? AND e.seq_to IS NULL"
+_BY_EID = f"{SELECT} WHERE e.eid = ?"
+_LIVE_OF_SEQUENCE = f"{SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? AND e.seq_to IS NULL"
+_ALL_OF_SEQUENCE = f"{SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? ORDER BY e.eid"
+_FILES = f"{SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.seq_to IS NULL ORDER BY e.sequence LIMIT ? OFFSET ?"
+_CHILDREN = f"{SELECT} WHERE e.folder = ? AND e.seq_to IS NULL"
+_DRAFTS = f"{SELECT} WHERE e.seq_from IS NULL"
+_ENDED = f"{SELECT} WHERE e.sid = ? AND e.seq_to BETWEEN ? AND ? AND e.seq_to < {SUPERSEDED} ORDER BY e.seq_to DESC"
+_DIRENTS = f"""
     SELECT e.name, e.ino, e.kind, i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns,
-           coalesce(e.size, length(CAST(e.target AS BLOB)), 0), coalesce(c.stored_size, 0)
+           coalesce(e.size, length(CAST(e.target AS BLOB)), 0), coalesce(c.stored_size, 0),
+           {_SUBFOLDERS}
     FROM entry e JOIN inode i ON i.ino = e.ino LEFT JOIN content c ON c.cid = e.content
     WHERE e.folder = ? AND e.seq_to IS NULL
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +114,25 @@ class NewEntry:
 def lookup(db: Connection, folder: int, name: str) -> Entry | None:
     """Return the live entry *name* in *folder* (an ino), or None."""
     row = db.execute(_LOOKUP, (folder, name)).fetchone()
-    return None if row is None else _entry(row)
+    return None if row is None else to_entry(row)
+
+
+def lookup_counted(db: Connection, folder: int, name: str) -> Entry | None:
+    """Return what `lookup` does, and for a folder also how many folders are in it."""
+    row = db.execute(_LOOKUP_COUNTED, (folder, name)).fetchone()
+    return None if row is None else to_entry(row[:-1], row[-1])
+
+
+def subfolders(db: Connection, folder: int) -> int:
+    """Return how many live folders are in *folder* (an ino)."""
+    count: int = db.execute(f"{_COUNT} ?", (folder,)).fetchone()[0]
+    return count
 
 
 def load(db: Connection, eid: int) -> Entry | None:
     """Return the entry row *eid*, live or not, or None."""
     row = db.execute(_BY_EID, (eid,)).fetchone()
-    return None if row is None else _entry(row)
+    return None if row is None else to_entry(row)
 
 
 def load_many(db: Connection, eids: Sequence[int]) -> list[Entry]:
@@ -123,48 +141,48 @@ def load_many(db: Connection, eids: Sequence[int]) -> list[Entry]:
     for start in range(0, len(eids), 500):
         part = eids[start : start + 500]
         marks = ",".join("?" * len(part))
-        found |= {row[0]: _entry(row) for row in db.execute(f"{_SELECT} WHERE e.eid IN ({marks})", part)}
+        found |= {row[0]: to_entry(row) for row in db.execute(f"{SELECT} WHERE e.eid IN ({marks})", part)}
     return [found[eid] for eid in eids if eid in found]
 
 
 def live_of_sequence(db: Connection, sid: int, sequence: int) -> Entry | None:
     """Return the live row of the artifact *sequence*, or None where it is deleted or never was."""
     row = db.execute(_LIVE_OF_SEQUENCE, (sid, sequence)).fetchone()
-    return None if row is None else _entry(row)
+    return None if row is None else to_entry(row)
 
 
 def live_of_ino(db: Connection, ino: int) -> Entry | None:
     """Return the live file with the inode *ino*, or None; it looks at every row, so it is for exceptions."""
-    row = db.execute(f"{_SELECT} WHERE e.kind = 0 AND e.ino = ? AND e.seq_to IS NULL", (ino,)).fetchone()
-    return None if row is None else _entry(row)
+    row = db.execute(f"{SELECT} WHERE e.kind = 0 AND e.ino = ? AND e.seq_to IS NULL", (ino,)).fetchone()
+    return None if row is None else to_entry(row)
 
 
 def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[Entry]:
     """Return all retained rows of the artifact *sequence*, oldest first."""
-    return [_entry(row) for row in db.execute(_ALL_OF_SEQUENCE, (sid, sequence))]
+    return [to_entry(row) for row in db.execute(_ALL_OF_SEQUENCE, (sid, sequence))]
 
 
 def files(db: Connection, sid: int, limit: int | None = None, offset: int = 0) -> list[Entry]:
     """Return the live files of session *sid* by sequence."""
-    return [_entry(row) for row in db.execute(_FILES, (sid, -1 if limit is None else limit, offset))]
+    return [to_entry(row) for row in db.execute(_FILES, (sid, -1 if limit is None else limit, offset))]
 
 
 def children(db: Connection, folder: int) -> list[Entry]:
     """Return the live entries in *folder*."""
-    return [_entry(row) for row in db.execute(_CHILDREN, (folder,))]
+    return [to_entry(row) for row in db.execute(_CHILDREN, (folder,))]
 
 
 def all_rows(db: Connection) -> Iterator[Entry]:
     """Yield every row, live or not."""
-    for row in db.execute(f"{_SELECT} ORDER BY e.eid"):
-        yield _entry(row)
+    for row in db.execute(f"{SELECT} ORDER BY e.eid"):
+        yield to_entry(row)
 
 
 def drafts(db: Connection, sid: int | None = None) -> list[Entry]:
     """Return the drafts of session *sid*, or of all."""
     if sid is None:
-        return [_entry(row) for row in db.execute(_DRAFTS)]
-    return [_entry(row) for row in db.execute(f"{_DRAFTS} AND e.sid = ?", (sid,))]
+        return [to_entry(row) for row in db.execute(_DRAFTS)]
+    return [to_entry(row) for row in db.execute(f"{_DRAFTS} AND e.sid = ?", (sid,))]
 
 
 def has_drafts(db: Connection, sid: int) -> bool:
@@ -179,22 +197,29 @@ def draft_owners(db: Connection) -> dict[int, str]:
 
 def ended_between(db: Connection, sid: int, first: int, last: int) -> list[Entry]:
     """Return the rows of session *sid* whose `seq_to` is from *first* to *last*, latest first."""
-    return [_entry(row) for row in db.execute(_ENDED, (sid, first, last))]
+    return [to_entry(row) for row in db.execute(_ENDED, (sid, first, last))]
 
 
 def dirents(db: Connection, folder: int) -> Iterator[Dirent]:
     """Yield what listing *folder* needs of each live entry."""
     for row in db.execute(_DIRENTS, (folder,)):
-        yield Dirent(row[0], row[1], Kind(row[2]), Attributes(*row[3:9]), row[9], row[10])
+        yield Dirent(row[0], row[1], Kind(row[2]), Attributes(*row[3:9]), row[9], row[10], row[11])
 
 
-def tops(db: Connection) -> list[tuple[str, int, Attributes]]:
-    """Return the directory name, the ino and the attributes of each live session's top folder."""
+def tops(db: Connection) -> list[tuple[str, int, Attributes, int]]:
+    """Return each live session's directory name, and its top's ino, attributes and number of folders in it."""
     query = (
-        "SELECT r.dirname, s.ino, i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns FROM session_row r"
-        " JOIN session s ON s.sid = r.sid JOIN inode i ON i.ino = s.ino WHERE r.seq_to IS NULL ORDER BY s.sid"
+        f"SELECT r.dirname, s.ino, ({_COUNT} s.ino), i.mode, i.uid, i.gid, i.mtime_ns, i.ctime_ns, i.atime_ns"  # noqa: S608
+        " FROM session_row r JOIN session s ON s.sid = r.sid JOIN inode i ON i.ino = s.ino"
+        " WHERE r.seq_to IS NULL ORDER BY s.sid"
     )
-    return [(row[0], row[1], Attributes(*row[2:])) for row in db.execute(query)]
+    return [(row[0], row[1], Attributes(*row[3:]), row[2]) for row in db.execute(query)]
+
+
+def count_tops(db: Connection) -> int:
+    """Return how many sessions are live."""
+    count: int = db.execute("SELECT count(*) FROM session_row WHERE seq_to IS NULL").fetchone()[0]
+    return count
 
 
 def has_children(db: Connection, folder: int) -> bool:
@@ -220,6 +245,12 @@ def last_place(db: Connection, ino: int) -> tuple[int, str] | None:
 def is_live_folder(db: Connection, sid: int, ino: int) -> bool:
     """Tell whether *ino* is a folder of session *sid* that has not been deleted; its top is none of these."""
     query = "SELECT 1 FROM entry WHERE ino = ? AND kind = 1 AND seq_to IS NULL AND sid = ?"
+    return db.execute(query, (ino, sid)).fetchone() is not None
+
+
+def is_folder_elsewhere(db: Connection, sid: int, ino: int) -> bool:
+    """Tell whether *ino* is or was a folder of another session than *sid*, as far as history goes back."""
+    query = "SELECT 1 FROM entry WHERE ino = ? AND kind = 1 AND +sid <> ?"
     return db.execute(query, (ino, sid)).fetchone() is not None
 
 
@@ -309,8 +340,13 @@ def load_inode(db: Connection, ino: int) -> Attributes | None:
 
 def touch_inode(db: Connection, ino: int, mtime_ns: int, ctime_ns: int | None = None) -> None:
     """Set mtime and ctime (by default the same) of inode *ino*: a folder's listing or a file's content changed."""
-    query = "UPDATE inode SET mtime_ns = ?, ctime_ns = ?, atime_ns = NULL WHERE ino = ?"
+    query = "UPDATE inode SET mtime_ns = ?, ctime_ns = ? WHERE ino = ?"
     db.execute(query, (mtime_ns, mtime_ns if ctime_ns is None else ctime_ns, ino))
+
+
+def touch_since(db: Connection, ino: int, at_ns: int) -> None:
+    """Set mtime and ctime of the folder *ino* to when its listing changed, unless it has changed otherwise since."""
+    db.execute("UPDATE inode SET mtime_ns = ?2, ctime_ns = ?2 WHERE ino = ?1 AND ctime_ns < ?2", (ino, at_ns))
 
 
 def touch_ctime(db: Connection, ino: int, at_ns: int) -> None:
@@ -318,11 +354,12 @@ def touch_ctime(db: Connection, ino: int, at_ns: int) -> None:
     db.execute("UPDATE inode SET ctime_ns = ? WHERE ino = ?", (at_ns, ino))
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def to_entry(row: tuple[Any, ...], inside: int = 0) -> Entry:
+    """Return a row that `SELECT` gave as an Entry; *inside* it, where it is a folder, are that many folders."""
     attributes = Attributes(*row[8:14])
     kind = Kind(row[5])
     if kind is not Kind.FILE:
-        return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, None, row[14])
+        return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, None, row[14], inside)
     tags = tuple(json.loads(row[24])) if row[24] != "[]" else ()
     custom = json.loads(row[25]) if row[25] != "{}" else {}
     facts = FileFacts(

@@ -33,7 +33,13 @@ def m001_first(db: Database) -> None:
             db.execute(statement)
 
 
-MIGRATIONS = [m001_first]
+def m002_past(db: Database) -> None:
+    """Index rows that have ended by their place, so that a folder's past, and a name's in it, is one range."""
+    db.execute("DROP INDEX entry_past")
+    db.execute("CREATE INDEX entry_past ON entry(folder, name, seq_to, seq_from) WHERE seq_to IS NOT NULL")
+
+
+MIGRATIONS = [m001_first, m002_past]
 """Every migration, in order; `PRAGMA user_version` counts those that a store has."""
 
 

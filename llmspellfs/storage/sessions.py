@@ -95,6 +95,13 @@ def load_any(db: Connection, sid: int) -> Session | None:
     return _one(db, f"{_LAST} WHERE s.sid = ?", sid)
 
 
+def row_at(db: Connection, sid: int, seq: int) -> Session | None:
+    """Return the session *sid* with the fields that it had at *seq*, or last had before; None where none is kept."""
+    query = f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid"  # noqa: S608
+    row = db.execute(f"{query} WHERE s.sid = ? AND r.seq_from <= ? ORDER BY r.seq_from DESC LIMIT 1", (sid, seq))
+    return next((_session(found) for found in row), None)
+
+
 def load_many(db: Connection, sids: Sequence[int], *, deleted: bool = False) -> list[Session]:
     """Return the sessions *sids* in that order, without those that are gone."""
     found: dict[int, Session] = {}

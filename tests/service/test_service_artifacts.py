@@ -27,8 +27,7 @@ from llmspellfs.errors import (
     SpellError,
     TooLarge,
 )
-from llmspellfs.model.artifact import ArtifactId
-from llmspellfs.service.namespace import Ownership
+from llmspellfs.model.artifact import ArtifactId, Ownership
 from llmspellfs.service.paths import Place
 
 OWN = Ownership(0o644, 1000, 1000)

@@ -9,8 +9,8 @@ import pytest
 from blake3 import blake3
 
 from llmspellfs import Store
+from llmspellfs.model.artifact import Ownership
 from llmspellfs.model.event import KINDS, Origin
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
 
 OWN = Ownership(0o644, 1000, 1000)

@@ -16,9 +16,8 @@ from llmspellfs.errors import (
     SessionNotActive,
     SpellError,
 )
-from llmspellfs.model.artifact import Kind
+from llmspellfs.model.artifact import Kind, Ownership
 from llmspellfs.model.session import Session, Status
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
 
 OWN = Ownership(0o644, 1000, 1000)

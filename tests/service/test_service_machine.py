@@ -31,8 +31,7 @@ from llmspellfs.errors import (
     SessionNotActive,
     SpellError,
 )
-from llmspellfs.model.artifact import Kind
-from llmspellfs.service.namespace import Ownership
+from llmspellfs.model.artifact import Kind, Ownership
 from llmspellfs.service.paths import Place
 
 OWN = Ownership(0o755, 1, 1)

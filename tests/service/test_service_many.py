@@ -18,7 +18,7 @@ import llmspellfs
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import ConfigError, NotEmpty, NotFound, StoreBusy, StoreUnusable
-from llmspellfs.service.namespace import Ownership
+from llmspellfs.model.artifact import Ownership
 from llmspellfs.service.paths import Place
 from llmspellfs.service.versions import Given
 
@@ -204,8 +204,9 @@ def test_inode_numbers_never_run_out_within_a_transaction(store: Store) -> None:
     session = store.sessions.create("s")
     own = Ownership(0o755, 1, 1)
     engine = store.engine
-    while engine._last_ino - engine._next_ino > 40:
-        engine.reserve_ino()
+    engine.stock(41)
+    while len(engine._spare) > 40:
+        engine._take_ino()
     store.artifacts.put("s", "/".join("d" * 60), b"x")
     store.entries.make_folder(Place(session.sid, session.ino, "after"), own)
     assert store.upkeep.fsck().ok

@@ -17,9 +17,8 @@ from llmspellfs.errors import (
     NotFound,
     SessionNotActive,
 )
-from llmspellfs.model.artifact import Attributes, Kind
+from llmspellfs.model.artifact import Attributes, Kind, Ownership
 from llmspellfs.model.session import Session
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
 
 OWN = Ownership(0o755, 1000, 1000)

@@ -1,0 +1,94 @@
+"""Forking: a new session with what another has or had; rows are copied, content never."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from llmspellfs.config import Config
+from llmspellfs.errors import LimitExceeded
+from llmspellfs.model.artifact import Attributes, Entry, Kind, Ownership
+from llmspellfs.model.event import Origin
+from llmspellfs.model.session import Session, Status
+from llmspellfs.model.values import check_text
+from llmspellfs.service.engine import Engine, Transaction
+from llmspellfs.service.moments import Moment, find_moment, present
+from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, insert_session
+from llmspellfs.service.states import walk
+from llmspellfs.service.versions import seal_all
+from llmspellfs.storage import entries, past
+from llmspellfs.storage.entries import NewEntry
+from llmspellfs.storage.sessions import SessionRow
+
+
+def fork(engine: Engine, ref: str, name: str, created_by: str | None, by: Origin | None) -> Session:
+    """Make a session *name* of another's state; see `Past.fork`."""
+    session_id, name = engine.new_id(), check_text(name, "name")
+    with engine.index.snapshot() as db:
+        count = find_moment(db, ref, engine.now())[0].artifact_count
+    with engine.write(by, inos=32 + count) as tx:
+        check_limit(tx, engine.config.max_sessions)
+        origin, moment = find_moment(tx.db, ref, tx.now_ns)
+        if moment is None:
+            seal_all(tx, origin)
+            moment = present(fresh(tx, origin.sid))
+        made = _make_session(tx, origin, moment, (session_id, name, created_by))
+        copied = _copy_entries(tx, origin, moment, made)
+        _check_room(engine.config, copied)
+        told = {"session": origin.id, "name": origin.dirname, "seq": moment.seq}
+        tx.journal.append(made.sid, "session.forked", None, name=made.dirname, **{"from": told})
+        return fresh(tx, made.sid)
+
+
+def _make_session(tx: Transaction, origin: Session, moment: Moment, new: tuple[str, str, str | None]) -> Session:
+    session_id, name, created_by = new
+    then = past.session_at(tx.db, moment.sid, moment.seq) or origin
+    row = SessionRow(
+        name, dirname_of(tx, name), then.description, Status.ACTIVE, then.tags, then.metadata, origin.id, None, None
+    )
+    top = entries.load_inode(tx.db, origin.ino)
+    own = Ownership(0o755, os.getuid(), os.getgid()) if top is None else Ownership(top.mode, top.uid, top.gid)
+    return insert_session(tx, session_id, row, created_by, own)
+
+
+def _copy_entries(tx: Transaction, origin: Session, moment: Moment, made: Session) -> int:
+    """Copy what *origin* had at *moment* into *made*, artifacts in the order of their sequences; count these."""
+    inos, paths = {origin.ino: made.ino}, {origin.ino: ""}
+    files: list[Entry] = []
+    for _, entry in walk(tx.db, origin.sid, origin.ino, moment):
+        if entry.kind is Kind.FILE:
+            files.append(entry)
+            continue
+        ino, path = next(tx.inos), paths[entry.folder] + entry.name
+        if entry.kind is Kind.FOLDER:
+            inos[entry.ino], paths[entry.ino] = ino, f"{path}/"
+        copy = replace(NewEntry.of(entry), sid=made.sid, folder=inos[entry.folder], ino=ino)
+        _insert(tx, copy, entry.attributes, path)
+    files.sort(key=lambda entry: entry.facts.sequence)
+    tally = tx.journal.touch(made.sid)
+    for number, entry in enumerate(files, 1):
+        copy = replace(
+            NewEntry.of(entry), sid=made.sid, folder=inos[entry.folder], ino=next(tx.inos), sequence=number, version=1,
+            updated_ns=tx.now_ns,
+        )  # fmt: skip
+        _insert(tx, copy, entry.attributes, paths[entry.folder] + entry.name)
+        tally.total_size += entry.facts.size
+    tally.next_sequence, tally.artifact_count = len(files) + 1, len(files)
+    return len(files)
+
+
+_KINDS = {Kind.FILE: "artifact.stored", Kind.FOLDER: "folder.created", Kind.SYMLINK: "symlink.created"}
+
+
+def _insert(tx: Transaction, new: NewEntry, a: Attributes, path: str) -> None:
+    own = Attributes(a.mode, a.uid, a.gid, a.mtime_ns, tx.now_ns, a.atime_ns)
+    entries.insert_inode(tx.db, new.ino, own)
+    told = {"sequence": new.sequence, "version": new.version, "hash": new.content_hash, "size": new.size}
+    seq = tx.journal.append(new.sid, _KINDS[new.kind], new.state, name=path, **told)
+    entries.insert(tx.db, new, seq)
+
+
+def _check_room(config: Config, count: int) -> None:
+    limit = config.max_artifacts_per_session
+    if limit and count > limit:
+        raise LimitExceeded("max_artifacts_per_session", limit)
