@@ -33,6 +33,8 @@ that every class stands in each. A message is one line and names what was asked 
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class SpellError(Exception):
     """The base of all errors a caller may expect; *message* is one line for people."""
@@ -206,6 +208,13 @@ class StoreUnusable(SpellError):
         """Name the *path* and *why* it is of no use."""
         super().__init__(f"cannot use the store {path}: {why}")
         self.path, self.why = path, why
+
+    @classmethod
+    def missing(cls, path: object) -> Self:
+        """Return the error for a *path* where no store is."""
+        error = cls(path, "there is none")
+        error.args = (f"no store at {path} (llmspellfs init makes one)".replace("\n", "\\n"),)
+        return error
 
 
 class ConfigError(SpellError):

@@ -38,8 +38,11 @@ class App:
 
         return store_path(config, self.store)
 
-    def open(self, *, memory: bool = False) -> Store:
-        """Open the store until the command ends; *memory* says that a store in memory makes sense here."""
+    def open(self, *, memory: bool = False, create: bool = False) -> Store:
+        """Open the store until the command ends.
+
+        *memory* says that a store in memory makes sense here, *create* that it is made where it is missing.
+        """
         from llmspellfs.model.event import Origin
         from llmspellfs.service.store import open_store
 
@@ -47,7 +50,7 @@ class App:
         if not memory:
             refuse_memory(config)
         origin = Origin(f"uid:{os.getuid()}", "cli")
-        store = open_store(self.store, config=config, origin=origin)
+        store = open_store(self.store, config=config, origin=origin, create=create)
         return click.get_current_context().with_resource(store)
 
 

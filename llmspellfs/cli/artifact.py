@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmspellfs.cli import history as past
 from llmspellfs.cli import params, render
 from llmspellfs.cli.app import App, Group, pass_app
 from llmspellfs.errors import AlreadyExists, NotFound
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 @click.group(cls=Group)
 def artifact() -> None:
     """Store, read and list artifacts. REF is SESSION:NAME or an artifact's id."""
+
+
+for _command in past.OF_ARTIFACTS:
+    artifact.add_command(_command)
 
 
 @artifact.command()

@@ -45,11 +45,15 @@ def parse_metadata(pairs: Iterable[str]) -> dict[str, Any] | None:
 
 
 def parse_options(words: Iterable[str]) -> dict[str, str]:
-    """Return the mount options that `-o a=b,c` words say; one without a value has the empty text."""
+    """Return the mount options that `-o a=b,c` words say, in the order in which each was said last.
+
+    One without a value has the empty text.
+    """
     options: dict[str, str] = {}
     for word in ",".join(words).split(","):
         if word:
             key, _, value = word.partition("=")
+            options.pop(key, None)
             options[key] = value
     return options
 

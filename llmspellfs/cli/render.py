@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmspellfs.cli.views import Column, View
 
 T = TypeVar("T")
+_DIFF_COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 
 FAILED, BAD_USAGE, PIPE_CLOSED = 1, 2, 141
 BAR_AFTER_SECONDS = 1.0
@@ -114,6 +115,19 @@ def content(blocks: Iterable[bytes | memoryview]) -> None:
         while rest:  # with PYTHONUNBUFFERED stdout is a raw file, whose writes may be short
             rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
+
+
+def patch(lines: Iterable[str]) -> None:
+    """Print the *lines* of a diff: byte by byte as they are, or on a terminal in colours and visible."""
+    shown = _in_colour if sys.stdout.isatty() else str
+    content(f"{shown(line)}\n".encode("utf-8", "backslashreplace") for line in lines)
+
+
+def _in_colour(line: str) -> str:
+    text = "\t".join(map(visible, line.split("\t")))
+    if os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, fg=_DIFF_COLOURS.get(line[:1]), bold=line[:1].isalpha() or None)
 
 
 def outcome(line: str, value: object, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from llmspellfs.cli import render
+from llmspellfs.cli import helper, render
 from llmspellfs.cli.app import App, Group
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ COMMANDS = {
     "init": "store:init",
     "mount": "mount:mount",
     "umount": "mount:umount",
+    "mounts": "mount:mounts",
     "run": "script:run",
     "find": "query:find",
     "session": "session:session",
@@ -65,11 +66,17 @@ class Main(Group):
             raise SystemExit(INTERRUPTED) from None
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
-        """Run the command line *args* (the process's own when None) and exit with its status."""
+        """Run the command line *args* (the process's own when None) and exit with its status.
+
+        Two paths without a command are how mount(8) has a store mounted; see `helper`.
+        """
+        words = list(sys.argv[1:] if args is None else args)
+        if words and words[0] not in COMMANDS and helper.is_meant(words):
+            helper.main(words)
         app = App()
         render.prepare()
         try:
-            status = super().main(args, "llmspellfs", standalone_mode=False, obj=app)
+            status = super().main(words, "llmspellfs", standalone_mode=False, obj=app)
         except click.Abort as error:
             sys.exit(INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1)
         except Exception as error:  # noqa: BLE001 - the last handler: whatever it is becomes one line

@@ -27,7 +27,7 @@ def run(app: App, ctx: click.Context, code: str | None, session: str | None, wor
         raise click.UsageError("expected SCRIPT or -e CODE")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a loop in Lua never comes back to where Python would hear of it
     args = words if code is not None else words[1:]
-    script = Script(app.open(memory=True), session=session, args=args)
+    script = Script(app.open(memory=True, create=True), session=session, args=args)
     if code is not None:
         ctx.exit(script.run_code(code))
     if words[0] == "-":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmspellfs.cli import params, render
+from llmspellfs.cli import history, params, render
 from llmspellfs.cli.app import App, Group, pass_app
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 @click.group(cls=Group)
 def session() -> None:
     """Make, list, show and change sessions. REF is a directory name, an id or the start of one."""
+
+
+for _command in history.OF_SESSIONS:
+    session.add_command(_command)
 
 
 @session.command()
@@ -39,7 +43,8 @@ def create(
     from llmspellfs.cli.views import session_json
 
     metadata = params.parse_metadata(meta)
-    made = app.open().sessions.create(name, description=description, tags=tags, metadata=metadata, parent=parent)
+    sessions = app.open(create=True).sessions
+    made = sessions.create(name, description=description, tags=tags, metadata=metadata, parent=parent)
     render.outcome(made.id, session_json(made), as_json=app.json)
 
 

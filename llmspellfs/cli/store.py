@@ -17,7 +17,7 @@ def init(app: App, path: str | None) -> None:
     Without PATH it is where --store, LLMSPELL_SESSION_PATH or the configuration say.
     """
     app.store = path or app.store
-    where = str(app.open().path)
+    where = str(app.open(create=True).path)
     render.outcome(f"store: {where}", {"path": where}, as_json=app.json)
 
 

@@ -91,6 +91,16 @@ SESSIONS: View[Session] = View(
     session_json,
 )
 
+CHECKPOINTS: View[Checkpoint] = View(
+    (
+        Column("NUMBER", lambda checkpoint: str(checkpoint.number), is_number=True),
+        Column("SEQ", lambda checkpoint: str(checkpoint.seq), is_number=True),
+        Column("AT", lambda checkpoint: short_time(checkpoint.at_ns)),
+        Column("LABEL", lambda checkpoint: checkpoint.label or ""),
+    ),
+    checkpoint_json,
+)
+
 EVENTS: View[Event] = View(
     (
         Column("SEQ", lambda event: str(event.seq), is_number=True),

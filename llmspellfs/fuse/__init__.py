@@ -3,6 +3,8 @@
     daemon       starts, runs and ends the process that serves one mount
     options      what `-o` may say
     mountpoint   where a mount may be, what is mounted there, how it is taken away
+    processes    the daemons that run now
+    notify       what a service manager is told
     mount        one mount, from its making to its end
     binding      libfuse's callbacks, each a translation of one call
     pool         the threads that receive requests

@@ -3,7 +3,8 @@
 It is a new process, never a fork of a live interpreter: it opens the store itself. It reports "ready", or its
 reason not to be, over a pipe; from then on it writes to the store's `mount.log`. It ends when the mount is
 taken away or on SIGTERM, SIGINT or SIGHUP, after everything is committed. `python -m llmspellfs.fuse.daemon`
-is its command line, of which the mount point is the first word: that is how `stop` finds it.
+is its command line, of which the mount point is the first word and the store the second: so it is found, by `stop`
+and by `mountpoint.live_mounts`. In the foreground it tells systemd when it is ready and when it begins to end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from llmspellfs.config import load_config
 from llmspellfs.errors import InvalidValue, MountFailed, SpellError
 from llmspellfs.fuse import mountpoint as places
 from llmspellfs.fuse.log import log_to_stderr, log_to_store
-from llmspellfs.fuse.options import parse_options
+from llmspellfs.fuse.notify import SOCKET, notify
+from llmspellfs.fuse.options import is_meaningless, parse_options
+from llmspellfs.fuse.processes import DAEMON_MODULE
 from llmspellfs.model.event import Origin
 
 if TYPE_CHECKING:
@@ -47,9 +50,10 @@ def start(
     """Mount *store* at *mountpoint*, and return when the mount answers.
 
     *options* are what `-o` says, by name. With *foreground* this process becomes the daemon, and start does
-    not return. Raises MountFailed with the reason, InvalidValue for an option, ConfigError.
+    not return. Raises MountFailed with the reason, InvalidValue for an option, ConfigError. A read-only mount
+    does not make a store where none is.
     """
-    options = options or {}
+    options = {key: text for key, text in (options or {}).items() if not is_meaningless(key, text)}
     parse_options(options)
     place, kept = os.path.realpath(mountpoint), os.path.realpath(store)
     places.check(place, kept)
@@ -84,7 +88,7 @@ def stop(mountpoint: str | os.PathLike[str], timeout: float = 60) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Be the daemon; return the exit status."""
     arguments = _parser().parse_args(argv)
-    report = _tell_terminal if arguments.foreground else _starters_ear()
+    report = _tell_manager if arguments.foreground else _starters_ear()
     try:
         _run(arguments, report)
     except SpellError as error:
@@ -109,10 +113,11 @@ def _run(arguments: argparse.Namespace, report: Callable[[str], None]) -> None:
     if config.storage_backend == "memory" and not arguments.foreground:
         raise InvalidValue("storage_backend", '"memory" is for a mount in the foreground (-f)')
     options, words = parse_options(dict(text.split("=", 1) for text in arguments.option))
-    with open_store(arguments.store, config=config, origin=Origin(f"uid:{os.getuid()}", "mount")) as store:
+    origin = Origin(f"uid:{os.getuid()}", "mount")
+    with open_store(arguments.store, config=config, origin=origin, create=not options.is_read_only) as store:
         if not arguments.foreground and store.path is not None:
             log_to_store(store.path)
-        mount = Mount(Tree(store, words), arguments.mountpoint, options)
+        mount = Mount(Tree(store, words), arguments.mountpoint, options, str(store.path or "memory"))
         gc.freeze()  # what is there now stays: the collector need not look at it again
         mount.start()
         _log.info("serving %s at %s", store.path or "memory", arguments.mountpoint)
@@ -139,7 +144,7 @@ def _spawn(place: str, words: Sequence[str]) -> None:
             daemon = os.posix_spawn(
                 sys.executable,
                 _command(words),
-                _environment(),
+                {key: text for key, text in _environment().items() if key != SOCKET},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -168,7 +173,7 @@ def _become(words: Sequence[str]) -> None:
 
 
 def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-P", "-m", places.DAEMON_MODULE, *words]
+    return [sys.executable, "-P", "-m", DAEMON_MODULE, *words]
 
 
 def _environment() -> dict[str, str]:
@@ -195,8 +200,10 @@ def _starters_ear() -> Callable[[str], None]:
     return tell
 
 
-def _tell_terminal(text: str) -> None:
-    if text != _READY:
+def _tell_manager(text: str) -> None:
+    if text == _READY:
+        notify("READY=1")
+    else:
         sys.stderr.write(f"llmspellfs: {text}\n")
 
 
@@ -217,7 +224,7 @@ def _end_of(process: int) -> Iterator[Callable[[float], bool]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {places.DAEMON_MODULE}")
+    parser = argparse.ArgumentParser(prog=f"python -m {DAEMON_MODULE}")
     parser.add_argument("mountpoint")
     parser.add_argument("store")
     parser.add_argument("--config")

@@ -17,6 +17,8 @@ import fuse
 
 from llmspellfs.errors import MountFailed
 from llmspellfs.fuse.binding import Binding
+from llmspellfs.fuse.channel import channel_of
+from llmspellfs.fuse.notify import notify
 from llmspellfs.fuse.pool import WAKE, Pool
 
 if TYPE_CHECKING:
@@ -48,16 +50,18 @@ def hold_signals() -> None:
 class Mount:
     """*tree* at *mountpoint*; made by the main thread, which then calls `serve`."""
 
-    def __init__(self, tree: TreeApi, mountpoint: str, options: MountOptions) -> None:
-        """Mount; raise MountFailed with libfuse's reason."""
+    def __init__(self, tree: TreeApi, mountpoint: str, options: MountOptions, source: str = "llmspellfs") -> None:
+        """Mount; raise MountFailed with libfuse's reason. *source* is what the system's table of mounts names."""
         self._tree = tree
         self._binding = Binding(tree)
         hold_signals()
         signal.signal(WAKE, lambda *_: None)
         self._main = threading.get_ident()
         self._name = ctypes.c_char_p()
-        self._fuse = self._mount(mountpoint, options)
-        self._pool = Pool(_session_of(self._fuse), options.threads, self._wake_main)
+        self._fuse = self._mount(mountpoint, _libfuse_options(options, source))
+        session = _session_of(self._fuse)
+        self._pool = Pool(session, options.threads, self._wake_main)
+        self._binding.made.use(ctypes.addressof(channel_of(session)))
 
     def start(self) -> None:
         """Begin to answer requests."""
@@ -67,15 +71,17 @@ class Mount:
         """Return when the mount is gone, by an unmount or by a signal to end, and everything is committed."""
         if signal.sigwait({*_ENDINGS, _ENDED}) != _ENDED:
             self._pool.stop()
+        notify("STOPPING=1")
         self._pool.join()
+        self._binding.made.use(0)
         _teardown(self._fuse, ctypes.cast(self._name, _ADDRESS))
         self._tree.destroy()
 
     def _wake_main(self) -> None:
         signal.pthread_kill(self._main, _ENDED)
 
-    def _mount(self, mountpoint: str, options: MountOptions) -> int:
-        words = [b"llmspellfs", b"-f", b"-o", _libfuse_options(options).encode(), os.fsencode(mountpoint)]
+    def _mount(self, mountpoint: str, options: str) -> int:
+        words = [b"llmspellfs", b"-f", b"-o", os.fsencode(options), os.fsencode(mountpoint)]
         argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
         operations, threaded = self._binding.operations, ctypes.c_int()
         with _stderr_kept() as reasons:
@@ -93,9 +99,9 @@ class Mount:
         return made
 
 
-def _libfuse_options(options: MountOptions) -> str:
+def _libfuse_options(options: MountOptions, source: str) -> str:
     words = [
-        "fsname=llmspellfs",
+        f"fsname={_escaped(source)}",
         "subtype=llmspellfs",
         "default_permissions",
         "use_ino",
@@ -106,8 +112,16 @@ def _libfuse_options(options: MountOptions) -> str:
         f"attr_timeout={options.attr_timeout}",
         f"entry_timeout={options.entry_timeout}",
         "negative_timeout=0",
+        *(f"{name}={number}" for name, number in (("uid", options.uid), ("gid", options.gid)) if number is not None),
+        *(() if options.umask is None else [f"umask={options.umask:o}"]),
+        *options.flags,
     ]
     return ",".join([*words, "allow_other"] if options.allow_other else words)
+
+
+def _escaped(text: str) -> str:
+    """Return *text* as libfuse's option parser wants it."""
+    return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
 @contextlib.contextmanager

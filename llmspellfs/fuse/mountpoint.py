@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmspellfs.errors import MountFailed
+from llmspellfs.fuse.processes import Daemon, daemons, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 KIND = "fuse.llmspellfs"
 """The file system's type in `/proc/self/mountinfo`."""
 
-DAEMON_MODULE = "llmspellfs.fuse.daemon"
-
 _LAZY = 2  # MNT_DETACH
+_NEW_NAME_SPACE = 0x20000  # CLONE_NEWNS
 _BUSY_FOR = 0.5  # seconds; a process that is just ending still counts as using the mount
 _MOST_USERS = 3
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,12 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def mounted_kind(mountpoint: str) -> str | None:
     """Return the type of the file system on top at *mountpoint* (a real path), None if there is none."""
-    kind = None
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
-        before, _, after = line.partition(" - ")
-        if _unescaped(before.split(" ")[4]) == mountpoint:
-            kind = after.split(" ")[0]
-    return kind
+    return dict(_mounted()).get(mountpoint)
 
 
 def check(mountpoint: str, store: str | None) -> None:
@@ -78,13 +73,18 @@ def take_away_when_idle(mountpoint: str) -> None:
 
 def daemon_of(mountpoint: str) -> int | None:
     """Return the id of the process that serves *mountpoint* (a real path), None if it is not to be seen."""
-    wanted = {DAEMON_MODULE.encode(), os.fsencode(mountpoint)}
-    found = []
-    for folder in _processes():
-        with contextlib.suppress(OSError):
-            if wanted <= set((folder / "cmdline").read_bytes().split(b"\0")):
-                found.append(int(folder.name))
-    return max(found, default=None)
+    found = [daemon.pid for daemon in daemons() if daemon.mountpoint == mountpoint]
+    return found[-1] if found else None
+
+
+def live_mounts() -> list[Daemon]:
+    """Return the daemons whose mounts can be reached, oldest first.
+
+    A mount whose process is gone is not among them, nor a process whose mount was taken away.
+    """
+    newest = {daemon.mountpoint: daemon for daemon in daemons()}
+    kinds = dict(_mounted())
+    return [daemon for place, daemon in newest.items() if kinds.get(place) == KIND]
 
 
 def is_dead(mountpoint: str) -> bool:
@@ -94,6 +94,17 @@ def is_dead(mountpoint: str) -> bool:
     except OSError as error:
         return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
     return False
+
+
+def enter_name_space(path: str) -> None:
+    """Go on in the mount name space at *path* (as in `/proc/PID/ns/mnt`); raise OSError with the reason."""
+    place = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(place, _NEW_NAME_SPACE):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(place)
 
 
 def _check_apart(mountpoint: str, store: str) -> None:
@@ -135,7 +146,7 @@ def _busy(mountpoint: str) -> str:
 
 
 def _users(mountpoint: str) -> Iterator[str]:
-    for folder in _processes():
+    for folder in processes():
         with contextlib.suppress(OSError):
             links = [folder / "cwd", folder / "root", *(folder / "fd").iterdir()]
             if any(_is_below(link, mountpoint) for link in links):
@@ -149,8 +160,11 @@ def _is_below(link: Path, mountpoint: str) -> bool:
     return False
 
 
-def _processes() -> Iterator[Path]:
-    return (folder for folder in Path("/proc").iterdir() if folder.name.isdecimal())
+def _mounted() -> Iterator[tuple[str, str]]:
+    """Yield each mount point and the type of what is mounted there, what covers another after it."""
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        yield _unescaped(before.split(" ")[4]), after.split(" ")[0]
 
 
 def _unescaped(field: str) -> str:

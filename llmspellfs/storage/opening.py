@@ -44,15 +44,18 @@ class Rooms:
         self.index.close()
 
 
-def open_rooms(path: Path | None, *, busy_seconds: float) -> Rooms:
-    """Open the store at *path* (None: in memory), made where it is missing; raise StoreUnusable with the reason.
+def open_rooms(path: Path | None, *, busy_seconds: float, create: bool = True) -> Rooms:
+    """Open the store at *path* (None: in memory); raise StoreUnusable with the reason.
 
+    Where it is missing it is made, or with *create* false the reason is that.
     Leftovers of dead processes are moved from the spool to lost+found on the way.
     """
     if path is None:
         index = Index(None, busy_seconds=busy_seconds)
         _first_values(index)
         return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None)
+    if not create and _is_missing(path):
+        raise StoreUnusable.missing(path)
     _make_folder(path)
     with _opening_turn(path, busy_seconds):
         is_new = not (path / INDEX_NAME).exists()
@@ -63,6 +66,16 @@ def open_rooms(path: Path | None, *, busy_seconds: float) -> Rooms:
     lost = LostFound(path)
     salvage(path, lost)
     return Rooms(path, index, FileBlobs(path), ChunkCache(), Spool(path), lost)
+
+
+def _is_missing(path: Path) -> bool:
+    """Say whether there is nothing at *path*, or only the beginnings of a store."""
+    try:
+        return set(os.listdir(path)) <= _OWN_NAMES
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _make_folder(path: Path) -> None:

@@ -112,7 +112,7 @@ def test_an_unforeseen_error_is_one_line_too(cli: Any, monkeypatch: pytest.Monke
     assert cli.fails("stats") == r"unforeseen ZeroDivisionError: by\nzero (--debug shows where)"
 
 
-def test_debug_shows_the_traceback_in_either_place(cli: Any) -> None:
+def test_debug_shows_the_traceback_in_either_place(cli: Any, q4: str) -> None:
     for words in (["--debug", "session", "show", "nobody"], ["session", "show", "nobody", "--debug"]):
         stderr = cli(*words).stderr
         assert "Traceback (most recent call last)" in stderr

@@ -82,6 +82,7 @@ def test_list_for_a_pipe_is_aligned_without_tabs_or_boxes(cli: Any, q4: str) -> 
 
 
 def test_list_of_nothing_prints_nothing(cli: Any) -> None:
+    cli.ok("init")
     assert cli.ok("session", "list") == ""
     assert cli.json("session", "list") == []
 

@@ -39,6 +39,7 @@ def test_the_environment_says_where_the_store_is(cli: Any, monkeypatch: pytest.M
 def test_shared_options_stand_before_and_after_the_command(cli: Any, tmp_path: Path) -> None:
     other = str(tmp_path / "other")
     cli.ok("session", "create", "x", "--store", other)
+    cli.ok("init")
     assert cli.ok("session", "list") == ""
     assert len(cli("--json", "session", "--store", other, "list").stdout.splitlines()) == 1
 

@@ -39,9 +39,17 @@ def command_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Any) -
 
 def test_the_shell_commands_run(cli: Any, command_on_path: None) -> None:
     Path("figures.csv").write_text("a,b\n1,2\n")
-    (block,) = [block for block in blocks("sh") if "llmspellfs session create" in block]
+    (block,) = [block for block in blocks("sh") if "llmspellfs artifact put q4" in block]
     process = subprocess.run(["bash", "-euc", block], capture_output=True, text=True, check=True)
     assert process.stdout.endswith("a,b\n1,2\nq4: completed\n")
+
+
+def test_the_commands_of_history_run(cli: Any, command_on_path: None) -> None:
+    cli.ok("init")
+    (block,) = [block for block in blocks("sh") if "session rollback" in block]
+    process = subprocess.run(["bash", "-euc", block], capture_output=True, text=True, check=True)
+    assert "\n-first\n+second\n" in process.stdout
+    assert process.stdout.endswith("\n-second\n+first\n")
 
 
 def test_the_python_code_runs(cli: Any) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import platform
+import socket
 import struct
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from llmspellfs.errors import InvalidValue
 from llmspellfs.fuse.binding import hidden_by
 from llmspellfs.fuse.layout import put_stat, put_text, times_at
 from llmspellfs.fuse.log import SafeFormatter
+from llmspellfs.fuse.mountpoint import daemon_of, live_mounts
+from llmspellfs.fuse.notify import notify
 from llmspellfs.fuse.options import MountOptions, parse_options
+from llmspellfs.fuse.processes import daemons
 from llmspellfs.tree.api import Attr
 
 ATTR = Attr(0o100644, 77, 3, 1000, 1001, 1 << 40, 9, 1_500_000_000_000_000_001, 2, 3_000_000_003)
@@ -84,6 +88,22 @@ def test_options_are_told_apart_from_the_trees() -> None:
     assert words == {"type": "x"}
 
 
+def test_options_for_libfuse_keep_their_order_and_those_for_fstab_are_overlooked() -> None:
+    said = ["defaults", "rw", "dev", "nofail", "user", "x-systemd.automount", "nosuid", "relatime", "ro", "_netdev"]
+    options, words = parse_options(dict.fromkeys(said, "") | {"comment": "x", "X-mount.mkdir": "0755"})
+    assert options == MountOptions(flags=("rw", "dev", "nosuid", "ro"))
+    assert options.is_read_only
+    assert not MountOptions(flags=("ro", "rw")).is_read_only
+    assert words == {}
+    assert parse_options({"dev": "/dev/x"}) == (MountOptions(), {})
+
+
+def test_owners_are_numbers_or_names_and_the_mask_is_octal() -> None:
+    options, words = parse_options({"uid": "root", "gid": "0", "umask": "027", "show_session": ""})
+    assert (options.uid, options.gid, options.umask) == (0, 0, 0o27)
+    assert words == {"show_session": ""}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -92,11 +112,60 @@ def test_options_are_told_apart_from_the_trees() -> None:
         ({"attr_timeout": "inf"}, "-o attr_timeout: expected seconds"),
         ({"attr_timeout": ""}, "-o attr_timeout: expected seconds"),
         ({"allow_other": "yes"}, "-o allow_other: takes no value"),
+        ({"show_session": "no"}, "-o show_session: takes no value"),
+        ({"ro": "1"}, "-o ro: takes no value"),
+        ({"uid": ""}, "-o uid: expected a user's number or name"),
+        ({"uid": "4294967295"}, "-o uid: expected a user's number"),
+        ({"gid": "no such group"}, "-o gid: expected a group's number or name"),
+        ({"umask": "028"}, "-o umask: expected an octal number"),
+        ({"umask": "1000"}, "-o umask: expected an octal number"),
+        ({"type": "Of My Own"}, "-o type: expected one of user_input"),
+        ({"threads": "²"}, "-o threads: expected 1 to 64"),
     ],
 )
 def test_a_bad_option_is_named(words: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidValue, match=said):
         parse_options(words)
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_abstract: bool) -> None:
+    name = f"@llmspellfs-units-{os.getpid()}" if is_abstract else str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0"))
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1")
+        assert manager.recv(100) == b"READY=1"
+    for nobody in (str(tmp_path / "none"), "nonsense", ""):
+        monkeypatch.setenv("NOTIFY_SOCKET", nobody)
+        notify("READY=1")
+
+
+def test_a_daemon_is_known_by_its_command_line_alone() -> None:
+    words = [
+        "-c",
+        "import time; time.sleep(60)",
+        "-m",
+        "llmspellfs.fuse.daemon",
+        "/a place",
+        "/store",
+        "-otype=a=b",
+        "-oro=",
+    ]
+    with subprocess.Popen([sys.executable, *words]) as process:
+        try:
+            give_up = time.monotonic() + 10
+            while not (found := [daemon for daemon in daemons() if daemon.pid == process.pid]):
+                assert time.monotonic() < give_up
+            (daemon,) = found
+            assert (daemon.mountpoint, daemon.store) == ("/a place", "/store")
+            assert daemon.options == {"type": "a=b", "ro": ""}
+            assert abs(daemon.since_ns / 1e9 - time.time()) < 30
+            assert daemon_of("/a place") == process.pid
+            assert process.pid not in {live.pid for live in live_mounts()}
+        finally:
+            process.kill()
 
 
 def test_no_name_forges_a_line_of_the_log() -> None:

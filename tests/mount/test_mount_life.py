@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.mount.live import Mounted, events, refused, stored, wait_for
+from llmspellfs.fuse.mountpoint import mounted_kind
+from tests.mount.live import Mounted, events, is_over, refused, stored, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +138,142 @@ def test_a_stale_mount_is_recovered(own: Mounted) -> None:
     own.kill(signal.SIGKILL)
     own.umount()
     assert os.listdir(own.path) == []
+
+
+SMALL, LARGE = 100, 3 << 20
+"""Bytes of a file that a draft in memory takes, and of one that is spooled and ingested while it is written."""
+
+
+def _content(size: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+class Written:
+    """Files in a session: closed ones, and after `begin` some still open and not committed; small and large.
+
+    A process that is started commits them: its copies of their descriptors are closed, and each close is a flush.
+    """
+
+    def __init__(self, session: Path) -> None:
+        self.session = session
+        self.closed = {f"closed-{size}": _content(size, size) for size in (SMALL, LARGE)}
+        self.dirty = {f"dirty-{size}": _content(size, size + 1) for size in (SMALL, LARGE)}
+        self.rewritten = _content(SMALL, 7)
+        self.handles: list[int] = []
+        for name, content in [*self.closed.items(), ("rewritten", b"before")]:
+            (session / name).write_bytes(content)
+
+    def begin(self) -> Written:
+        """Write to files and leave them open."""
+        for name, content in [*self.dirty.items(), ("rewritten", self.rewritten)]:
+            self.handles.append(self._open(self.session / name, content))
+        return self
+
+    @staticmethod
+    def _open(path: Path, content: bytes) -> int:
+        handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        for start in range(0, len(content), 1 << 17):
+            os.write(handle, content[start : start + (1 << 17)])
+        return handle
+
+    def let_go(self) -> None:
+        """Close what is open, whose mount may be gone."""
+        while self.handles:
+            with contextlib.suppress(OSError):
+                os.close(self.handles.pop())
+
+    def check(self, own: Mounted, *, dirty: bool) -> None:
+        """Find the closed files whole; with *dirty*, the others too, and nothing lost."""
+        with own.open() as door:
+            listed = {artifact.name: artifact for artifact in door.artifacts.list("s")}
+            wanted = {**self.closed, **(self.dirty | {"rewritten": self.rewritten} if dirty else {})}
+            for name, content in wanted.items():
+                with door.artifacts.open(listed[name]) as reader:
+                    assert b"".join(reader.blocks()) == content, name
+            assert not dirty or list(door.upkeep.lost()) == []
+        assert own.command("verify").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_end_commits_what_is_open(own: Mounted, number: signal.Signals) -> None:
+    own.mount()
+    written = Written(own.session("s")).begin()
+    own.kill(number)
+    written.let_go()
+    assert mounted_kind(str(own.path)) is None
+    written.check(own, dirty=True)
+
+
+@pytest.mark.parametrize("command", ["umount", "fusermount -u"])
+def test_an_unmount_is_refused_while_files_are_open_and_then_takes_everything_along(own: Mounted, command: str) -> None:
+    own.mount()
+    written = Written(own.session("s")).begin()
+    assert "busy" in own.shell(f"{command} {own.path}", own.store, check=False).stderr
+    handle = os.pidfd_open(own.pid)
+    written.let_go()
+    own.shell(f"{command} {own.path}", own.store)
+    wait_for(lambda: is_over(handle))
+    os.close(handle)
+    written.check(own, dirty=True)
+
+
+@pytest.mark.parametrize("command", ["umount -l", "fusermount -uz"])
+def test_a_lazy_unmount_serves_what_is_open_to_its_close(own: Mounted, command: str) -> None:
+    own.mount()
+    written = Written(own.session("s")).begin()
+    handle = os.pidfd_open(own.pid)
+    own.shell(f"{command} {own.path}", own.store)
+    assert mounted_kind(str(own.path)) is None
+    assert not is_over(handle)
+    os.write(written.handles[0], b"more")
+    written.dirty[f"dirty-{SMALL}"] += b"more"
+    written.let_go()
+    wait_for(lambda: is_over(handle))
+    os.close(handle)
+    written.check(own, dirty=True)
+
+
+def test_a_reboot_loses_nothing_that_was_closed(own: Mounted) -> None:
+    own.mount()
+    written = Written(own.session("s"))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(own.store / "index.db"), "2"], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        written.begin()
+        pid = own.pid
+        os.kill(pid, signal.SIGTERM)  # has to wait for the lock before it can commit
+        time.sleep(0.5)
+        assert Path(f"/proc/{pid}").exists()
+        own.kill(signal.SIGKILL)
+    written.let_go()
+    written.check(own, dirty=False)
+    own.mount()
+    with own.open() as door:
+        (lost,) = door.upkeep.lost()  # of the small ones nothing is on disk yet
+        name = f"dirty-{LARGE}"
+        assert (lost.name, b"".join(door.upkeep.read_lost(lost.id))) == (name, written.dirty[name])
+    assert (own.sessions / "s" / "rewritten").read_bytes() == b"before"
+
+
+def test_a_daemon_tells_its_manager_when_it_is_ready_and_when_it_ends(own: Mounted) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + f"llmspellfs-test-{os.getpid()}")
+        manager.settimeout(20)
+        own.environment["NOTIFY_SOCKET"] = f"@llmspellfs-test-{os.getpid()}"
+        process = own.start("mount", "-f", str(own.path))
+        assert manager.recv(100) == b"READY=1"
+        assert "sessions" in os.listdir(own.path)
+        assert own.pid == process.pid
+        process.send_signal(signal.SIGTERM)
+        assert manager.recv(100) == b"STOPPING=1"
+        assert process.wait(20) == 0
+        own.mount()  # in the background there is nobody to tell
+        own.umount()
+        manager.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
 
 
 def test_bad_mount_points_are_one_line(own: Mounted, tmp_path: Path) -> None:
