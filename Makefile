@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/.installed
-	@PYTHON=$(PYTHON) bash .ci/system rsync ed vim
+	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
 	$(BIN)/pytest
 
 check: $(VENV)/.installed

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import fuse
 
-from llmspellfs.errors import NameNotText, NotSupported
+from llmspellfs.errors import NameNotText, NotFound, NotSupported
 from llmspellfs.fuse.errno import errno_of
 from llmspellfs.fuse.layout import caller_of, owner_id, put_stat, put_statfs, put_text, stat_bytes, times_at
-from llmspellfs.fuse.pool import current_request
+from llmspellfs.fuse.made import MadeFolders
+from llmspellfs.fuse.pool import current_request, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +136,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         self.tree = tree
         self.handles: dict[int, Handle] = {}
         self._folders: dict[int, tuple[str, list[tuple[str, Attr]] | None]] = {}
+        self.made = MadeFolders()
         self._numbers = itertools.count(1)
         self._callbacks = {
             name: ctypes.CFUNCTYPE(ctypes.c_int, *types)(getattr(self, name)) for name, types in _ARGUMENTS.items()
@@ -164,7 +166,11 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
 
     @errnos
     def mkdir(self, path: bytes, mode: int) -> None:
-        self.tree.mkdir(text_of(path), mode & _PERMISSIONS, caller())
+        name = text_of(path)
+        self.tree.mkdir(name, mode & _PERMISSIONS, caller())
+        if not stat.S_ISDIR(self.tree.attr(name).mode):
+            target = os.path.join(os.path.dirname(name), self.tree.readlink(name))
+            self.made.add(path, os.path.normpath(target).encode(), current_request())
 
     @errnos
     def mknod(self, path: bytes, mode: int, _device: int) -> None:
@@ -192,10 +198,11 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     @errnos
     def rename(self, old: bytes, new: bytes) -> None:
         cause = hidden_by(current_request(), new) if _HIDDEN in new else None
-        if cause is None:
-            self.tree.rename(text_of(old), text_of(new), caller())
-        else:
-            self.tree.hide(text_of(old), text_of(new), replaced=cause == _RENAME)
+        with replacing():
+            if cause is None:
+                self.tree.rename(text_of(old), text_of(new), caller())
+            else:
+                self.tree.hide(text_of(old), text_of(new), replaced=cause == _RENAME)
 
     @errnos
     def chmod(self, path: bytes, mode: int) -> None:
@@ -226,7 +233,11 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     @errnos
     def open(self, path: bytes, info: int) -> None:
         fields = fuse.fuse_file_info.from_address(info)
-        self._admit(self.tree.open(text_of(path), fields.flags, caller()), fields)
+        try:
+            handle = self.tree.open(text_of(path), fields.flags, caller())
+        except NotFound:  # a moment ago it was there: what this errno makes the kernel do is to look again
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
+        self._admit(handle, fields)
 
     @errnos
     def create(self, path: bytes, mode: int, info: int) -> None:

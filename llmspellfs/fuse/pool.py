@@ -1,8 +1,14 @@
-"""The threads that serve requests: a fixed pool of Python threads, each in libfuse's single-threaded loop.
+"""The threads that serve requests: a fixed pool of Python threads in libfuse's own loop, and a reserve.
 
 libfuse's own multi-threaded loop starts and ends threads at will, and ctypes builds a Python thread state for
 each of their callbacks, which halves every rate. A loop in Python (`fuse_chan_recv`, `fuse_session_process`)
-was measured too: it costs 2 µs more a request, a tenth of what a small request takes.
+was measured too: it costs 2 µs more a request, a tenth of what a small request takes. So does every thread more
+that waits at the device: sixteen halve the rate of small opens.
+
+Calls may take seconds, while the store waits for another process or for the disk. That nobody else waits for
+them is the reserve's work: one thread watches the device, without reading it, and where a request has been
+waiting there for a moment and every thread has been in the same call all that time, it serves itself, and a new
+one watches. It goes on until one of the others is back.
 
 What libfuse hides from callbacks is the request itself, which alone says what the kernel asked for. Each loop
 receives into one buffer for its whole life; so each thread's first call of the channel's receive function
@@ -15,43 +21,38 @@ A thread that waits for a request wakes by the end of the mount, or by the signa
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
+import select
 import signal
+import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TypeAlias
 
-import fuse
+from llmspellfs.fuse.channel import ADDRESS, Receive, channel_of, exit_session, process, serve_session
+from llmspellfs.fuse.replacing import Replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from types import FrameType
 
 WAKE = signal.SIGUSR1
 """Interrupts a thread's read of the device; needs a handler that does nothing, set with `signal.signal`."""
-
-_lib = fuse._libfuse  # noqa: SLF001 - the handle that fusepy found and opened
-_ADDRESS = ctypes.c_void_p
-_Receive = ctypes.CFUNCTYPE(ctypes.c_int, _ADDRESS, _ADDRESS, ctypes.c_size_t)
-_loop = ctypes.CFUNCTYPE(ctypes.c_int, _ADDRESS)(("fuse_session_loop", _lib))
-_exit = ctypes.CFUNCTYPE(None, _ADDRESS)(("fuse_session_exit", _lib))
-_next_channel = ctypes.CFUNCTYPE(_ADDRESS, _ADDRESS, _ADDRESS)(("fuse_session_next_chan", _lib))
-_channel_fd = ctypes.CFUNCTYPE(ctypes.c_int, _ADDRESS)(("fuse_chan_fd", _lib))
-_channel_size = ctypes.CFUNCTYPE(ctypes.c_size_t, _ADDRESS)(("fuse_chan_bufsize", _lib))
+MOST_RESERVES = 128
+"""Threads of the reserve at most: as many calls more may wait for something before all do."""
 
 _WAKE_EVERY = 0.02  # seconds; a signal that comes just before the read is lost
+_PATIENCE_MS, _HURRY_MS = 20, 5
+"""How long all must have been busy, and how long where the reserve is at work already."""
+_SHIFT = 0.1
+"""Seconds for which a thread of the reserve serves before it looks whether it still has to."""
 
 _local = threading.local()
-
-
-class _Channel(ctypes.Structure):
-    """`struct fuse_chan` of libfuse 2.9, as far as it matters here."""
-
-    _fields_ = (
-        ("receive", _ADDRESS),
-        ("send", _ADDRESS),
-        ("destroy", _ADDRESS),
-        ("session", _ADDRESS),
-        ("fd", ctypes.c_int),
-        ("size", ctypes.c_size_t),
-    )
+Calls: TypeAlias = "dict[int, FrameType]"
+"""The call that each thread is in: the frame of the callback."""
 
 
 def current_request() -> memoryview:
@@ -59,56 +60,91 @@ def current_request() -> memoryview:
     return getattr(_local, "request", memoryview(b""))
 
 
+def replacing() -> AbstractContextManager[None]:
+    """Have a rename under way, in a thread of a pool; see `replacing.Replacing`."""
+    answers = getattr(_local, "answers", None)
+    return nullcontext() if answers is None else answers.one()
+
+
 class Pool:
     """Threads that serve one libfuse session; *ended* is called once, by the last of them."""
 
     def __init__(self, session: int, threads: int, ended: Callable[[], None]) -> None:
-        """Prepare *threads* threads for the `struct fuse_session` at *session*."""
+        """Prepare *threads* threads, and a reserve, for the `struct fuse_session` at *session*."""
         self._session = session
-        self._left = self._strangers = threads
+        self._strangers = threads
         self._ended = ended
         self._lock = threading.Lock()
-        self._all_left, self._over = threading.Event(), threading.Event()
-        self._channel = _channel_of(session)
-        self._receive = _Receive(self._channel.receive)
-        self._introduction = _Receive(self._introduce)
+        self._all_left = threading.Event()
+        self._channel = channel_of(session)
+        self._answers = Replacing(self._channel, current_request)
+        self._receive = Receive(self._channel.receive)
+        self._introduction = Receive(self._introduce)
+        self._alive: set[int] = set()
+        """The threads that a signal may be sent to."""
+        self._serving: set[int] = set()
+        self._is_ending = self._is_watched = False
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
+        """Readable once the end has come: it wakes who watches."""
         self._threads = [
             threading.Thread(target=self._run, name=f"fuse-{number}", daemon=True) for number in range(threads)
         ]
+        self._reserves: set[threading.Thread] = set()
+        self._left = threads
 
     def start(self) -> None:
         """Begin to serve."""
-        self._channel.receive = ctypes.cast(self._introduction, _ADDRESS)
+        self._channel.receive = ctypes.cast(self._introduction, ADDRESS)
         for thread in self._threads:
             thread.start()
+        self._call_reserve()
 
     def stop(self) -> None:
         """Take no more requests, and return when those being served are answered."""
+        self._end()
         while not self._all_left.is_set():
-            for thread in self._threads:
-                _exit(self._session)  # each time: a loop that ends takes it back
-                if thread.ident is not None:
-                    signal.pthread_kill(thread.ident, WAKE)
+            with self._lock:  # who has left cannot be signalled: its thread may be no more
+                for ident in self._alive:
+                    exit_session(self._session)  # each time: a loop that ends takes it back
+                    signal.pthread_kill(ident, WAKE)
             self._all_left.wait(_WAKE_EVERY)
 
     def join(self) -> None:
         """Wait for every thread's end."""
         self._all_left.wait()
-        self._over.set()
-        for thread in self._threads:
+        for thread in [*self._threads, *self._reserves]:
             thread.join()
+        os.close(self._bell)
+
+    def _end(self) -> None:
+        self._is_ending = True
+        os.eventfd_write(self._bell, 1)
 
     def _run(self) -> None:
+        self._enter(is_serving=True)
         try:
-            _loop(self._session)
+            serve_session(self._session)
         finally:
-            with self._lock:
-                self._left -= 1
-                last = not self._left
-            if last:
-                self._all_left.set()
-                self._ended()
-            self._over.wait()  # nobody may signal a thread that is no more
+            exit_session(self._session)  # a loop ends with the mount, and takes that back
+            self._end()
+            self._leave()
+
+    def _enter(self, *, is_serving: bool) -> None:
+        _local.answers = self._answers
+        with self._lock:
+            self._alive.add(threading.get_ident())
+            if is_serving:
+                self._serving.add(threading.get_ident())
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._alive.discard(threading.get_ident())
+            self._serving.discard(threading.get_ident())
+            self._left -= 1
+            is_last = not self._left
+        if is_last:
+            self._all_left.set()
+            self._ended()
 
     def _introduce(self, channel_at: int, buffer: int, size: int) -> int:
         if not current_request():
@@ -116,14 +152,110 @@ class Pool:
             with self._lock:
                 self._strangers -= 1
                 if not self._strangers:
-                    self._channel.receive = ctypes.cast(self._receive, _ADDRESS)
+                    self._channel.receive = ctypes.cast(self._receive, ADDRESS)
         return int(self._receive(channel_at, buffer, size))
 
+    # the reserve
 
-def _channel_of(session: int) -> _Channel:
-    address = _next_channel(session, None)
-    channel = _Channel.from_address(address)
-    known = (channel.session, channel.fd, channel.size)
-    if known != (session, _channel_fd(address), _channel_size(address)):
-        raise RuntimeError("this libfuse is not of version 2.9")
-    return channel
+    def _call_reserve(self) -> None:
+        """Have a thread watch, unless there are enough: then the next whose shift ends will."""
+        with self._lock:
+            self._is_watched = not self._is_ending and len(self._reserves) < MOST_RESERVES
+            if not self._is_watched:
+                return
+            thread = threading.Thread(target=self._stand_by, name="fuse-reserve", daemon=True)
+            self._reserves.add(thread)
+            self._left += 1
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads are to be had
+                self._reserves.discard(thread)
+                self._left -= 1
+                self._is_watched = False
+
+    def _stand_by(self) -> None:
+        self._enter(is_serving=False)
+        try:
+            while stuck := self._watch():
+                self._enter(is_serving=True)
+                self._call_reserve()
+                self._serve(stuck)
+                if not self._takes_over():
+                    break
+        finally:
+            with self._lock:
+                self._reserves.discard(threading.current_thread())
+            self._leave()
+
+    def _takes_over(self) -> bool:
+        """Tell whether the calling thread, whose shift has ended, is the one to watch now."""
+        with self._lock:
+            self._serving.discard(threading.get_ident())
+            was_watched, self._is_watched = self._is_watched, True
+            return not was_watched
+
+    def _watch(self) -> Calls | None:
+        """Return once help is needed, with what all are busy with, or None at the end."""
+        device, bell = select.poll(), select.poll()
+        device.register(self._channel.fd, select.POLLIN)
+        device.register(self._bell, select.POLLIN)
+        bell.register(self._bell, select.POLLIN)
+        while not self._is_ending:
+            if any(event & ~select.POLLIN for _, event in device.poll()):
+                return None  # unmounted
+            calls = self._calls()
+            patience = _HURRY_MS if len(self._serving) > len(self._threads) else _PATIENCE_MS
+            if not bell.poll(patience) and calls and device.poll(0) and self._is_still(calls):
+                return calls
+        return None
+
+    def _calls(self) -> Calls | None:
+        """Return the calls that all serving threads are in, or None where one is in none."""
+        with self._lock:
+            serving = list(self._serving)
+        frames, calls = _frames(), {}
+        for ident in serving:
+            call = _call_in(frames.get(ident))
+            if call is None:
+                return None
+            calls[ident] = call
+        return calls
+
+    def _is_still(self, calls: Calls) -> bool:
+        frames = _frames()
+        return all(_call_in(frames.get(ident)) is call for ident, call in calls.items())
+
+    def _serve(self, stuck: Calls) -> None:
+        """Serve until one of the threads that are *stuck* is back."""
+        size, channel = self._channel.size, ADDRESS(ctypes.addressof(self._channel))
+        buffer = ctypes.create_string_buffer(size)
+        _local.request = memoryview(buffer)
+        until = time.monotonic() + _SHIFT
+        while not self._is_ending:
+            received = self._receive(ctypes.byref(channel), ctypes.addressof(buffer), size)
+            if received > 0:
+                process(self._session, ctypes.addressof(buffer), received, channel)
+            elif received != -errno.EINTR:
+                return
+            if time.monotonic() > until:
+                if not self._is_still(stuck):
+                    return
+                until = time.monotonic() + _SHIFT
+
+
+_LOOPS = frozenset({Pool._run.__code__, Pool._serve.__code__})  # noqa: SLF001 - this module's own
+
+
+def _frames() -> Calls:
+    """Return where each thread is; asking the threads themselves would cost each request something."""
+    return sys._current_frames()  # noqa: SLF001 - there is no other name for it
+
+
+def _call_in(frame: FrameType | None) -> FrameType | None:
+    """Return the callback that the thread which is at *frame* is in, or None where it is in its loop."""
+    while frame is not None:
+        caller = frame.f_back
+        if caller is not None and caller.f_code in _LOOPS:
+            return frame
+        frame = caller
+    return None

@@ -27,7 +27,8 @@ AnyLock: TypeAlias = "threading.Lock | threading.RLock"
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for its turn before StoreBusy."""
-_POOL = 8
+_KEPT, _MOST = 8, 96
+"""Connections for reading: kept while nobody reads, and lent at the same time; slow questions must not use them up."""
 _READ_PATIENCE = 5.0
 """Seconds for which SQLite itself waits when a reader meets a lock, as it may while a WAL is recovered."""
 _WRITE_PATIENCE = 0.02
@@ -53,7 +54,7 @@ class Index:
         self._folding = threading.Lock()
         self._commits = 0
         self._idle: list[Connection] = []
-        self._slots = threading.BoundedSemaphore(_POOL)
+        self._slots = threading.BoundedSemaphore(_MOST)
         self._writer = self._connect(min(_READ_PATIENCE, self.busy_seconds))
         try:
             if self.path is not None:
@@ -119,7 +120,10 @@ class Index:
         if self.path is None:
             self._memory_turn.release()
             return
-        self._idle.append(connection)
+        if len(self._idle) < _KEPT:
+            self._idle.append(connection)
+        else:
+            connection.close()
         self._slots.release()
 
     @contextmanager

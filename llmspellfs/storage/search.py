@@ -13,7 +13,15 @@ from llmspellfs.storage.search_plan import OWNER, read_direction, read_page, sta
 from llmspellfs.storage.search_sessions import find_entry_sessions, find_sessions
 from llmspellfs.storage.search_sql import LIVE_FILE
 from llmspellfs.storage.search_text import catch_up, forget, is_behind
-from llmspellfs.storage.search_views import list_tags, list_types, sessions_with_tag
+from llmspellfs.storage.search_views import (
+    dirnames,
+    list_tags,
+    list_types,
+    places,
+    session_ids,
+    sessions_in,
+    sessions_with_tag,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "catch_up",
+    "dirnames",
     "find_entries",
     "find_entry_sessions",
     "find_placed",
@@ -30,6 +39,9 @@ __all__ = [
     "is_behind",
     "list_tags",
     "list_types",
+    "places",
+    "session_ids",
+    "sessions_in",
     "sessions_with_tag",
 ]
 

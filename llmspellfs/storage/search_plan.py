@@ -80,7 +80,7 @@ def listed(eids: list[int]) -> Sql:
 def sources(terms: Sequence[Term], sid: int | None = None) -> list[Sql]:
     """Return the statements that find eids for *terms* by an index, the likely short ones first."""
     asked = [term for term in terms if not term.negated]
-    found = [(_rank(term), entry_source(term)) for term in asked if term.field not in SESSION_FIELDS]
+    found = [(_rank(term, sid), entry_source(term, sid)) for term in asked if term.field not in SESSION_FIELDS]
     of_session = [check_session(term) for term in asked if term.field in SESSION_FIELDS]
     if sid is not None:
         of_session.append(Sql("r.sid = ?", (sid,)))
@@ -89,9 +89,16 @@ def sources(terms: Sequence[Term], sid: int | None = None) -> list[Sql]:
     return [source for _, source in sorted(found, key=lambda pair: pair[0])]
 
 
-def _rank(term: Term) -> int:
+def is_exact(term: Term) -> bool:
+    """Tell whether *term* asks for one of certain values, none of them a pattern."""
+    return not term.negated and all(isinstance(value, Match) and not value.is_glob for value in term.values)
+
+
+def _rank(term: Term, sid: int | None) -> int:
+    if term.field == "type" and sid is not None and is_exact(term):
+        return 0
     if term.field == "name":
-        return 1 if all(isinstance(value, Match) and not value.is_glob for value in term.values) else 7
+        return 1 if is_exact(term) else 7
     if term.field.startswith(META):
         return 2
     return _SOURCE_RANK.get(term.field, 8)

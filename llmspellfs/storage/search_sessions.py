@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.model.query import META, WORDS, Query, Term, labels
-from llmspellfs.storage.search_plan import OWNER, few_eids, listed, read_direction, read_page, sources
-from llmspellfs.storage.search_sql import ARTIFACT_FIELDS, LIVE_FILE, Sql, check_entry, check_session, join
+from llmspellfs.storage.search_plan import OWNER, few_eids, is_exact, listed, read_direction, read_page, sources
+from llmspellfs.storage.search_sql import (
+    ARTIFACT_FIELDS,
+    LIVE_FILE,
+    SESSION_FIELDS,
+    Sql,
+    check_entry,
+    check_session,
+    join,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -87,13 +95,29 @@ def _has_artifact(connection: sqlite3.Connection, terms: Sequence[Term], owner: 
     *owner* joins the artifact's session, where the terms ask for that too.
     """
     check = join("AND", [Sql("TRUE"), *(check_entry(term) for term in terms)])
-    few = few_eids(connection, sources(terms), everything=False)
+    index = _index_with_session(terms)
+    few = None if index else few_eids(connection, sources(terms), everything=_is_of_labels(terms))
     if few is None:
-        own = f"SELECT 1 FROM entry e WHERE e.sid = s.sid AND {LIVE_FILE} AND {check.text}"  # noqa: S608
+        own = f"SELECT 1 FROM entry e {index} WHERE e.sid = s.sid AND {LIVE_FILE} AND {check.text}"  # noqa: S608
         return Sql(f"EXISTS ({own})", check.params)
     rows = listed(few)
     text = f"SELECT e.sid FROM {rows.text} {owner} WHERE {LIVE_FILE} AND {check.text}"  # noqa: S608
     return Sql(f"s.sid IN ({text})", rows.params + check.params)
+
+
+def _index_with_session(terms: Sequence[Term]) -> str:
+    """Return the index that leads from a session to what it has of *terms* at once, if there is one."""
+    if any(term.field == "type" and is_exact(term) for term in terms):
+        return "INDEXED BY entry_by_type"
+    if all(term.field in SESSION_FIELDS for term in terms):
+        return "INDEXED BY entry_by_sequence"
+    return ""
+
+
+def _is_of_labels(terms: Sequence[Term]) -> bool:
+    """Tell whether all artifacts that a term finds are fewer than those without it in sessions that have none."""
+    asked = [term.field for term in terms if not term.negated]
+    return any(field in {"tag", WORDS} or field.startswith(META) for field in asked)
 
 
 def _deleted_labels(connection: sqlite3.Connection, query: Query) -> Sql:

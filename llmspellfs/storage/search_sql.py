@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmspellfs.model.names import view_name
 from llmspellfs.model.query import META, PARENT, WORDS, Term
 from llmspellfs.model.query_values import IdMatch, Match, PathMatch, Range, Value, escape_glob
 from llmspellfs.storage.search_text import phrase
@@ -72,9 +73,14 @@ def check_session(term: Term) -> Sql:
     return _any(term, [_session_value(term.field, value) for value in term.values])
 
 
-def entry_source(term: Term) -> Sql:
-    """Return the statement that gives the eids of *term*, from its index; some may not be live."""
+def entry_source(term: Term, sid: int | None = None) -> Sql:
+    """Return the statement that gives the eids of *term*, from its index; some may not be live.
+
+    Only those of session *sid*, where it is given and the index knows; else those of others are among them.
+    """
     parts = [_source(term.field, value) for value in term.values]
+    if term.field == "type" and sid is not None:
+        parts = [Sql(f"{part.text} AND e.sid = ?", (*part.params, sid)) for part in parts]
     return Sql(" UNION ".join(part.text for part in parts), tuple(p for part in parts for p in part.params))
 
 
@@ -150,6 +156,8 @@ def _session_value(field: str, value: Value) -> Sql:
 def _reference(value: Value) -> Sql:
     """A session by its directory's name, its id, or its id's beginning where no directory is called so."""
     assert isinstance(value, Match)
+    if "/" in value.text:  # a session's name, then: no directory's has one
+        return _compare("r.dirname", Match(view_name(value.text), value.is_glob))
     if value.is_glob or len(value.text) < 4:
         return _compare("r.dirname", value)
     taken = "EXISTS (SELECT 1 FROM session_row t WHERE t.dirname = ? AND t.seq_to IS NULL)"

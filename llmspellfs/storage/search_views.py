@@ -1,4 +1,4 @@
-"""What the mount's views list: the types and tags in use, and the sessions with a tag.
+"""What the mount's views list: the types and tags in use, the sessions of a tag or a status, names and places.
 
 Each value costs one step down an index however many rows have it, so that a listing does not grow with the
 store. Reads only, on the caller's connection; what is in deleted sessions does not count.
@@ -6,6 +6,7 @@ store. Reads only, on the caller's connection; what is in deleted sessions does 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,9 +31,16 @@ _ARTIFACT_TAGS = """WITH RECURSIVE known(value) AS (
         WHERE l.key = 'tag' AND l.value = known.value)"""
 _SESSION_TAGS = """SELECT DISTINCT l.value FROM session_label l
     CROSS JOIN session_row r ON r.sid = l.sid AND r.seq_to IS NULL WHERE l.key = 'tag'"""
-_TAGGED_SESSIONS = """SELECT l.sid FROM session_label l
+_TAGGED_SESSIONS = """SELECT r.dirname FROM session_label l
     CROSS JOIN session_row r ON r.sid = l.sid AND r.seq_to IS NULL
     WHERE l.key = 'tag' AND l.value = ? ORDER BY l.sid"""
+_SESSIONS_IN = """SELECT dirname FROM session_row INDEXED BY session_row_by_status
+    WHERE status = ? AND seq_to IS NULL ORDER BY sid"""
+_IDS = """SELECT s.id, r.dirname FROM session s
+    CROSS JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL ORDER BY s.sid"""
+_DIRNAMES = """SELECT r.dirname FROM json_each(?) j
+    CROSS JOIN session_row r ON r.sid = j.value AND r.seq_to IS NULL"""
+_PLACES = "SELECT e.folder, e.name FROM json_each(?) j CROSS JOIN entry e ON e.eid = j.value"
 
 
 def list_types(connection: sqlite3.Connection) -> list[str]:
@@ -46,6 +54,26 @@ def list_tags(connection: sqlite3.Connection) -> list[str]:
     return sorted(found | {row[0] for row in connection.execute(_SESSION_TAGS)})
 
 
-def sessions_with_tag(connection: sqlite3.Connection, tag: str) -> list[int]:
-    """Return the sids of the live sessions that have *tag*, in ascending order."""
+def sessions_with_tag(connection: sqlite3.Connection, tag: str) -> list[str]:
+    """Return the directory names of the live sessions that have *tag*, in the order of their making."""
     return [row[0] for row in connection.execute(_TAGGED_SESSIONS, (tag,))]
+
+
+def sessions_in(connection: sqlite3.Connection, status: str) -> list[str]:
+    """Return the directory names of the live sessions that are *status*, in the order of their making."""
+    return [row[0] for row in connection.execute(_SESSIONS_IN, (status,))]
+
+
+def session_ids(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the id and the directory name of each live session, in the order of their making."""
+    return connection.execute(_IDS).fetchall()
+
+
+def dirnames(connection: sqlite3.Connection, sids: list[int]) -> list[str]:
+    """Return the directory names of the sessions *sids*, in that order."""
+    return [row[0] for row in connection.execute(_DIRNAMES, (json.dumps(sids),))]
+
+
+def places(connection: sqlite3.Connection, eids: list[int]) -> list[tuple[int, str]]:
+    """Return the folder (an ino) and the name of each of *eids*, in that order."""
+    return connection.execute(_PLACES, (json.dumps(eids),)).fetchall()

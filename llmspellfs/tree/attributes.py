@@ -18,9 +18,9 @@ def file_attr(ino: int, a: Attributes, size: int, stored_size: int, nlink: int =
     return _attr(stat.S_IFREG | a.mode, ino, a, size, stored_size, nlink)
 
 
-def folder_attr(ino: int, a: Attributes) -> Attr:
-    """Return the attributes of a folder; its link count is 1, which means that subfolders are not counted."""
-    return _attr(stat.S_IFDIR | a.mode, ino, a, 0, 0)
+def folder_attr(ino: int, a: Attributes, subfolders: int) -> Attr:
+    """Return the attributes of a folder with *subfolders* in it; each links to it, as do its name and its own dot."""
+    return _attr(stat.S_IFDIR | a.mode, ino, a, 0, 0, 2 + subfolders)
 
 
 def entry_attr(entry: Entry) -> Attr:
@@ -28,20 +28,24 @@ def entry_attr(entry: Entry) -> Attr:
     if entry.file is not None:
         return file_attr(entry.ino, entry.attributes, entry.file.size, entry.file.stored_size)
     if entry.kind is Kind.FOLDER:
-        return folder_attr(entry.ino, entry.attributes)
+        return folder_attr(entry.ino, entry.attributes, entry.subfolders)
     return _attr(stat.S_IFLNK | 0o777, entry.ino, entry.attributes, len((entry.target or "").encode()), 0)
 
 
 def dirent_attr(dirent: Dirent) -> Attr:
     """Return the attributes of a listed entry."""
-    mode = 0o777 if dirent.kind is Kind.SYMLINK else dirent.attributes.mode
-    size = 0 if dirent.kind is Kind.FOLDER else dirent.size
+    if dirent.kind is Kind.FOLDER:
+        return folder_attr(dirent.ino, dirent.attributes, dirent.subfolders)
+    mode, size = 0o777 if dirent.kind is Kind.SYMLINK else dirent.attributes.mode, dirent.size
     return _attr(_TYPES[dirent.kind] | mode, dirent.ino, dirent.attributes, size, dirent.stored_size)
 
 
-def fixed_attr(mode: int, ino: int, uid: int, gid: int, size: int, at_ns: int) -> Attr:
-    """Return the attributes of a node that the mount itself provides; *mode* has the type's bits."""
-    return Attr(mode, ino, 1, uid, gid, size, -(-size // 512), at_ns, at_ns, at_ns)
+def fixed_attr(mode: int, ino: int, uid: int, gid: int, size: int, at_ns: int, nlink: int = 1) -> Attr:
+    """Return the attributes of a node that the mount itself provides; *mode* has the type's bits.
+
+    A folder with an *nlink* of 1 does not count its subfolders, which programs know to mean that there may be any.
+    """
+    return Attr(mode, ino, nlink, uid, gid, size, -(-size // 512), at_ns, at_ns, at_ns)
 
 
 def _attr(mode: int, ino: int, a: Attributes, size: int, stored_size: int, nlink: int = 1) -> Attr:
@@ -61,13 +65,21 @@ def change_owner(uid: int, gid: int, *, drop_bits: bool) -> Change:
     """Return the change that chown makes; -1 leaves one as it is, *drop_bits* clears setuid and setgid."""
 
     def change(old: Attributes, now_ns: int) -> Attributes:
-        mode = old.mode
-        if drop_bits:
-            mode &= ~stat.S_ISUID & ~(stat.S_ISGID if mode & stat.S_IXGRP else 0)
+        mode = without_privileges(old.mode) if drop_bits else old.mode
         new_uid, new_gid = old.uid if uid == -1 else uid, old.gid if gid == -1 else gid
         return replace(old, mode=mode, uid=new_uid, gid=new_gid, ctime_ns=now_ns)
 
     return change
+
+
+def drop_privileges(old: Attributes, now_ns: int) -> Attributes:
+    """Return what a write by somebody who is not root makes of *old*."""
+    return replace(old, mode=without_privileges(old.mode), ctime_ns=now_ns)
+
+
+def without_privileges(mode: int) -> int:
+    """Return *mode* without setuid, and without setgid where it is a program's."""
+    return mode & ~stat.S_ISUID & ~(stat.S_ISGID if mode & stat.S_IXGRP else 0)
 
 
 def change_times(atime_ns: int | None, mtime_ns: int | None) -> Change:

@@ -14,14 +14,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from llmspellfs.errors import ReadOnly, SpellError
+from llmspellfs.model.artifact import Attributes
 from llmspellfs.model.session import Session
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.node import Context, File
+from llmspellfs.tree.readonly import check_reading
+from llmspellfs.tree.scratch import MAX_CONTENT
 
-_MAX_WRITTEN = 2 << 20
-"""Bytes that can be written to a control file."""
 Render = Callable[[], bytes]
 Apply = Callable[[bytes, Caller], None]
+_appending = threading.Lock()
+"""Held while something is appended to what a control file says just then."""
 
 
 class ControlHandle:
@@ -37,6 +40,8 @@ class ControlHandle:
         self._bytes = bytearray() if is_cut else bytearray(file.render())
         self._is_new, self._is_cut = False, is_cut
         self._is_appending = bool(flags & os.O_APPEND)
+        self._tail: bytearray | None = bytearray() if self._is_appending and not is_cut else None
+        """What is to be put behind whatever the file says by then; None where the content is all this handle's."""
         self._is_whole = True
         """Nothing that should be in it was refused."""
 
@@ -61,10 +66,12 @@ class ControlHandle:
             except SpellError:
                 self._bytes, self._is_new, self._is_cut = bytearray(before), was_new, False
                 raise
+            if self._tail is not None:
+                self._tail.extend(view)
         return len(view)
 
     def _check_size(self, size: int) -> None:
-        if size > _MAX_WRITTEN:
+        if size > MAX_CONTENT:
             self._is_whole = False
         if not self._is_whole:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
@@ -79,7 +86,7 @@ class ControlHandle:
         with self._turn:
             del self._bytes[size:]
             self._bytes.extend(bytes(size - len(self._bytes)))
-            self._is_cut = True
+            self._is_cut, self._tail = True, None
 
     def flush(self) -> None:
         """Apply what was written, whole, or change nothing and raise why."""
@@ -88,8 +95,16 @@ class ControlHandle:
                 return
             self._check_size(0)
             self._is_new = self._is_cut = False
-            content = bytes(self._bytes)
-        self._file.apply(content, self._caller)
+            content, tail = bytes(self._bytes), self._tail
+        if tail is None:
+            self._file.apply(content, self._caller)
+        else:
+            self._append(tail)
+
+    def _append(self, tail: bytearray) -> None:
+        with _appending:
+            self._file.apply(self._file.render() + bytes(tail), self._caller)
+        tail.clear()
 
     def fsync(self, datasync: bool) -> None:
         """Apply, and return when it survives power loss."""
@@ -112,16 +127,16 @@ class ControlFile(File):
     ) -> None:
         """Be `.session/PATH` of *session*."""
         super().__init__(ctx, path)
-        self.session, self.render, self._apply, self._at_ns = session, render, apply, at_ns
+        self.session, self.render, self._apply, self.at_ns = session, render, apply, at_ns
 
     def attr(self) -> Attr:
         """Return what stat shows; the size is that of the content as it is now."""
-        return control_attr(self.ctx, self.session, self.name, len(self.render()), self._at_ns, self._apply is not None)
+        return control_attr(self.ctx, self.session, self.name, len(self.render()), self.at_ns, self._apply is not None)
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open; for writing only where it can be written."""
-        if flags & os.O_ACCMODE != os.O_RDONLY and self._apply is None:
-            raise ReadOnly(self.name)
+        if self._apply is None:
+            check_reading(self.name, flags)
         self.ctx.opened.sealer.settle()
         return ControlHandle(self, flags, caller)
 
@@ -144,6 +159,17 @@ class ControlFile(File):
             handle.truncate(size)
             handle.release()
 
+    def chmod(self, mode: int) -> None:
+        """Take no note of the bits that it has; the others are the session's or the artifact's."""
+        if mode != self.attr().mode & 0o7777:
+            raise ReadOnly(self.name)
+
+    def chown(self, uid: int, gid: int, caller: Caller) -> None:
+        """Take no note of the owner that it has."""
+        own = self.attr()
+        if uid not in {-1, own.uid} or gid not in {-1, own.gid}:
+            raise ReadOnly(self.name)
+
     def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
         """Take no note: what is made when it is read has the session's times."""
         if self._apply is None:
@@ -158,8 +184,8 @@ def control_attr(ctx: Context, session: Session, path: str, size: int, at_ns: in
     return replace(ctx.fixed(mode, key, size, at_ns), uid=own.uid, gid=own.gid)
 
 
-def control_folder_attr(ctx: Context, session: Session, path: str, ino: int | None = None) -> Attr:
-    """Return the attributes of a control folder, which mirrors the folder *ino*, by default the session's top."""
-    own = ctx.store.entries.attributes(session.ino if ino is None else ino)
-    mode = stat.S_IFDIR | own.mode & 0o777
+def control_folder_attr(ctx: Context, session: Session, path: str, own: Attributes | None = None) -> Attr:
+    """Return the attributes of a control folder, which mirrors a folder with *own*, by default the session's top."""
+    own = own or ctx.store.entries.attributes(session.ino)
+    mode = stat.S_IFDIR | own.mode & 0o1777
     return replace(ctx.fixed(mode, f"{session.id}/{path}/", 0, session.updated_ns), uid=own.uid, gid=own.gid)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 
 from llmspellfs.errors import AlreadyExists, LimitExceeded, NotAFolder, NotEmpty, NotFound
-from llmspellfs.model.artifact import Attributes, Entry, Kind
+from llmspellfs.model.artifact import Attributes, Entry, Kind, Ownership
 from llmspellfs.model.names import CONTROL, check_component
 from llmspellfs.service.engine import check_active
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.service.paths import Place
 from llmspellfs.service.versions import Given
 from llmspellfs.tree.api import Attr, Caller, Handle
@@ -47,6 +47,14 @@ class EntryFolder(Folder):
 
     def attr(self) -> Attr:
         """Return what stat shows."""
+        return self._with_pending(self._attr())
+
+    def _with_pending(self, attr: Attr) -> Attr:
+        """Return the *attr* of a folder with the times at which files not committed yet came and went in it."""
+        changed = self.ctx.opened.listing_changed_ns(attr.ino)
+        return attr if changed <= attr.ctime_ns else replace(attr, mtime_ns=changed, ctime_ns=changed)
+
+    def _attr(self) -> Attr:
         if self.key is not None:
             known = self.cache.attrs.get(self.key)
             if known is not None:
@@ -54,7 +62,7 @@ class EntryFolder(Folder):
         elif self.cache.top is not None:
             return self.cache.top
         generation = self.cache.generation
-        attr = folder_attr(self.ino, self.attributes())
+        attr = folder_attr(self.ino, self.attributes(), self.ctx.store.entries.subfolders(self.ino))
         if generation == self.cache.generation:
             if self.key is None:
                 self.cache.top = attr
@@ -111,20 +119,24 @@ class EntryFolder(Folder):
             generation = self.cache.generation
             attr = entry_attr(self.entry(name))
             self.cache.remember_attr(key, attr, generation)
+        if stat.S_ISDIR(attr.mode):
+            return self._with_pending(attr)
         file = opened.by_ino(attr.ino)
         return attr if file is None or not file.is_dirty else file.attr()
 
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return the name and the attributes of each child, from one query, and remember them."""
         generation, ino = self.cache.generation, self.ino
+        # first: what is not pending any more is in the store
+        pending = [(file.place.name, file) for file in self.ctx.opened.pending_in(ino)]
         listed = {}
         for dirent in self.ctx.store.entries.listing(ino):
             attr = dirent_attr(dirent)
             self.cache.remember_attr((ino, dirent.name), attr, generation)
             file = self.ctx.opened.by_ino(attr.ino)
             listed[dirent.name] = attr if file is None or not file.is_dirty else file.attr()
-        for file in self.ctx.opened.pending_in(ino):
-            listed[file.place.name] = file.attr()
+        inos = {attr.ino for attr in listed.values()} if pending else set()
+        listed |= {name: file.attr() for name, file in pending if not file.is_removed and file.ino not in inos}
         return listed.items()
 
     def create(self, name: str, flags: int, mode: int, caller: Caller) -> Handle:

@@ -19,7 +19,7 @@ from llmspellfs.tree.attributes import (
     change_times,
     entry_attr,
 )
-from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.files import OpenFile, is_changing
 from llmspellfs.tree.node import Context, File, origin_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class EntryFile(_Child):
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open; for writing the session must be active."""
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        if is_changing(flags):
             check_active(self.folder.cache.session)
         if self.entry is None:
             assert self.file is not None
@@ -138,7 +138,8 @@ class EntryFile(_Child):
 
     def getxattr(self, name: str) -> bytes:
         """Return an extended attribute; see `xattrs`."""
-        return xattrs.get_of_artifact(self, name)
+        session_id = self.folder.cache.session.id
+        return xattrs.get_of_artifact(self.described(), self.name, self.entry, session_id, name)
 
     def listxattr(self) -> list[str]:
         """Return the names that are set."""
@@ -168,6 +169,7 @@ class EntryFile(_Child):
             if known is None:
                 assert file is not None
                 file.given = change(file.given).onto(file.given)
+                file.touch_ctime()
                 return
             entry = self.ctx.store.entries.describe(known.sid, known.facts.sequence, change, by=origin_of(caller))
             if file is not None and file.entry is not None:

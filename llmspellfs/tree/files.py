@@ -24,7 +24,7 @@ from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.versions import Given, Writer
 from llmspellfs.tree.api import Attr
-from llmspellfs.tree.attributes import Change, file_attr
+from llmspellfs.tree.attributes import Change, drop_privileges, file_attr, without_privileges
 from llmspellfs.tree.buffer import Buffer
 from llmspellfs.tree.follower import Follower
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from llmspellfs.tree.pages import Page
 
 
+_ROOT = "uid:0"
 _STAGINGS = 8
 """How often content is staged anew because somebody cut the file meanwhile."""
 
@@ -44,6 +45,7 @@ class OpenFile:
     def __init__(self, opened: Opened, place: Place, ino: int, attributes: Attributes, entry: Entry | None) -> None:
         """Begin with the content of *entry*, or, where it is None, as a new file that nobody has committed."""
         self.opened, self.place, self.ino, self.attributes, self.entry = opened, place, ino, attributes, entry
+        self.made_ns = attributes.ctime_ns if entry is None else None
         self.turn = threading.RLock()
         self.ordering, self.committing = threading.Lock(), threading.Lock()
         self.pages: set[Page] = set()
@@ -146,11 +148,18 @@ class OpenFile:
     def _own_bytes(self) -> Buffer:
         """Return the buffer, filled with the committed content where nobody has written yet."""
         if self.buffer is None:
-            buffer = self._new_buffer()
+            self.buffer = self._filled(self._new_buffer())
+        return self.buffer
+
+    def _filled(self, buffer: Buffer) -> Buffer:
+        """Return *buffer* with the committed content; it leaves nothing behind where that cannot be read or kept."""
+        try:
             for block in self._base().blocks():
                 buffer.write(block, buffer.size)
-            self.buffer = buffer
-        return self.buffer
+        except BaseException:
+            buffer.discard()
+            raise
+        return buffer
 
     def _check_size(self, size: int) -> None:
         limit = self.opened.max_size
@@ -167,7 +176,7 @@ class OpenFile:
 
     def _touch(self) -> None:
         now = self.opened.now()
-        self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now, atime_ns=None)
+        self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
 
     def commit(self, origin: Origin, *, durable: bool = False) -> bool:
         """Commit what is not committed and tell whether that was anything; *durable*: it survives power loss then.
@@ -211,7 +220,7 @@ class OpenFile:
         with self.committing:
             if self.is_removed:
                 return
-            writer, before = Writer(self.opened.owner, self._draft), self.entry
+            writer, before = Writer(self.opened.owner, self._draft, self.made_ns), self.entry
             entry = self.opened.entries.commit(
                 self.place, staged, self.given, (self.ino, self.attributes), writer,
                 known=before, durable=durable, by=origin,
@@ -279,15 +288,34 @@ class OpenFile:
         if entry is None or entry.ino != self.ino:
             return
         self.entry, self.place, self._draft = entry, Place(entry.sid, entry.folder, entry.name), None
+        self.attributes = replace(self.attributes, ctime_ns=max(self.attributes.ctime_ns, entry.attributes.ctime_ns))
 
     def change(self, change: Change) -> None:
         """Change the attributes, to be committed with the next bytes; all there is of a removed file."""
         self.attributes = change(self.attributes, self.opened.now())
 
+    def drop_privileges(self) -> None:
+        """Clear setuid and setgid, as the kernel does itself for truncate and for writes that go through its pages."""
+        if self.attributes.mode == without_privileges(self.attributes.mode):
+            return
+        with self.committing:
+            self.change(drop_privileges)
+            if self.entry is not None and not self.is_removed:
+                self.opened.set_attributes(self, drop_privileges)
+
+    def touch_ctime(self) -> None:
+        """Hear that something else than bytes and attributes has changed: metadata, or that it has a name."""
+        self.attributes = replace(self.attributes, ctime_ns=self.opened.now())
+
     def discard(self) -> None:
         """Let go of the bytes: the last handle is gone."""
         if self.buffer is not None:
             self.buffer.discard()
+
+
+def is_changing(flags: int) -> bool:
+    """Tell whether an open with *flags* may change the file: one for reading may make it, and on Linux empty it."""
+    return bool(flags & (os.O_ACCMODE | os.O_TRUNC | os.O_CREAT))
 
 
 class FileHandle:
@@ -296,7 +324,7 @@ class FileHandle:
     def __init__(self, file: OpenFile, flags: int, origin: Origin) -> None:
         """Open *file* with the *flags* of open(2) for *origin*; `Opened` has counted it already."""
         self.file, self._origin = file, origin
-        self.is_writer = flags & os.O_ACCMODE != os.O_RDONLY
+        self.is_writer = is_changing(flags)
         self.is_appending = self.is_writer and bool(flags & os.O_APPEND)
         """Writes go behind the last byte: the offset that the kernel gives is where it believes that to be."""
         self.direct_io = self.keep_cache = False
@@ -310,7 +338,18 @@ class FileHandle:
 
     def write(self, view: memoryview, offset: int) -> int:
         """Take all of *view*."""
+        if self.direct_io:
+            self._drop_privileges()
         return self.file.append(view) if self.is_appending else self.file.write(view, offset)
+
+    def _drop_privileges(self) -> None:
+        if self._origin.actor != _ROOT:
+            self.file.drop_privileges()
+
+    def empty(self) -> None:
+        """Cut the file to nothing, as O_TRUNC does."""
+        self._drop_privileges()
+        self.file.truncate(0)
 
     def attr(self) -> Attr:
         """Return what fstat shows."""

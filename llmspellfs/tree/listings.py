@@ -39,8 +39,8 @@ class Listings:
         if kept is not None and time.monotonic() - kept[0] < _SECONDS:
             return kept[1]
         made = make()
+        now = time.monotonic()
         with self._turn:
-            if len(self._kept) >= _MANY:
-                self._kept.clear()
-            self._kept[key] = (time.monotonic(), made)
+            fresh = {other: (at, listing) for other, (at, listing) in self._kept.items() if now - at < _SECONDS}
+            self._kept = {key: (now, made)} if len(fresh) >= _MANY else {**fresh, key: (now, made)}
         return made

@@ -20,6 +20,7 @@ from llmspellfs.tree.attributes import fixed_attr
 from llmspellfs.tree.cache import Cache
 from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.opened import Opened
+from llmspellfs.tree.scratch import Scratches
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Context:
     since_ns: int
     listings: Listings
     """What views have listed just now."""
+    scratches: Scratches
+    """What editors keep beside control files."""
+    show_session: bool = False
+    """Whether `.session` is listed in each session's directory."""
 
     def fixed(self, mode: int, key: str, size: int = 0, at_ns: int | None = None) -> Attr:
         """Return the attributes of a node that the mount provides under the lasting *key*."""

@@ -11,15 +11,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from llmspellfs.errors import SpellError
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
+from llmspellfs.tree.attributes import Change
 from llmspellfs.tree.files import FileHandle, OpenFile
 from llmspellfs.tree.pages import Pages
 from llmspellfs.tree.sealer import Sealer
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _WORKERS = 2
 _RELEASED_SECONDS = 0.25
+_CLOSING_SECONDS = 0.02
+_MANY = 50_000
 
 
 class Opened:
@@ -40,6 +44,7 @@ class Opened:
         """Begin with nothing open."""
         self.store, self.entries = store, store.entries
         self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ingest")
+        self._closing = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self.sealer = Sealer(store.entries, self._sealed)
         self.owner = store.intake.owner
         self.max_size = store.config.max_artifact_size
@@ -51,7 +56,12 @@ class Opened:
         self._hidden: dict[str, OpenFile] = {}
         self._all: set[OpenFile] = set()
         """Every file with handles, those too that a newer content or a failed commit has put out of the tables."""
+        self._own: dict[int, int] = {}
+        """The row (eid) of each inode's last commit through this mount: the kernel knows what came of it."""
+        self._listings_changed: dict[int, int] = {}
+        """When files that nobody had committed were made in, or removed from, each folder."""
         self.pages = Pages(self.now)
+        self.entries.expect_files()
 
     def _sealed(self, row: Entry) -> None:
         file = self._files.get(row.ino)
@@ -87,7 +97,17 @@ class Opened:
         file = OpenFile(self, place, self.entries.reserve_ino(), attributes, None)
         with self.turn:
             self._files[file.ino] = self._pending[place.folder, place.name] = file
+            self._listing_changed(place.folder, attributes.ctime_ns)
             return self._handle(file, flags, origin)
+
+    def _listing_changed(self, folder: int, at_ns: int) -> None:
+        if len(self._listings_changed) > _MANY:
+            self._listings_changed.clear()
+        self._listings_changed[folder] = at_ns
+
+    def listing_changed_ns(self, folder: int) -> int:
+        """Return when the listing of *folder* last changed without the store knowing yet, 0 where it knows all."""
+        return self._listings_changed.get(folder, 0)
 
     def open(self, entry: Entry, flags: int, origin: Origin, is_current: Callable[[], bool]) -> FileHandle | None:
         """Open the committed file *entry*; handles of one content share one OpenFile.
@@ -102,16 +122,16 @@ class Opened:
                     return None
                 file = self._caught_up(file, entry)
             handle = self._handle(file, flags, origin)
-        if flags & os.O_TRUNC and handle.is_writer:
-            file.truncate(0)
+        if flags & os.O_TRUNC:
+            handle.empty()
         return handle
 
     def reopen(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
         """Open *file*, which is pending, once more."""
         with self.turn:
             handle = self._handle(file, flags, origin)
-        if flags & os.O_TRUNC and handle.is_writer:
-            file.truncate(0)
+        if flags & os.O_TRUNC:
+            handle.empty()
         return handle
 
     def _is_behind(self, file: OpenFile, entry: Entry) -> bool:
@@ -125,6 +145,7 @@ class Opened:
             return file
         place = Place(entry.sid, entry.folder, entry.name)
         self._files[entry.ino] = fresh = OpenFile(self, place, entry.ino, entry.attributes, entry)
+        fresh.is_own = self._own.get(entry.ino) == entry.eid
         return fresh
 
     def _handle(self, file: OpenFile, flags: int, origin: Origin) -> FileHandle:
@@ -135,17 +156,31 @@ class Opened:
         return handle
 
     def release(self, handle: FileHandle, origin: Origin) -> None:
-        """Count a handle out; the last writer commits what waits and puts the draft into history."""
+        """Count a handle out; the last writer commits what waits and puts the draft into history.
+
+        Nobody waits for a release, and the kernel has only a dozen of them and of its reads ahead answered at a time:
+        what takes long goes on in a thread of its own.
+        """
         file = handle.file
         with self.turn:
             file.writers -= handle.is_writer
             is_last_writer = handle.is_writer and file.writers == 0
+        if not is_last_writer or not (file.is_dirty or file.ordering.locked() or file.committing.locked()):
+            self._release(handle, origin, is_last_writer=is_last_writer)
+            return
+        released = self._closing.submit(self._release, handle, origin, is_last_writer=True)
+        if wait([released], _CLOSING_SECONDS).done:
+            released.result()
+        else:
+            released.add_done_callback(lambda _: _note_failure(file, released))
+
+    def _release(self, handle: FileHandle, origin: Origin, *, is_last_writer: bool) -> None:
         try:
             if is_last_writer:
-                self._settle(file, origin)
+                self._settle(handle.file, origin)
         finally:
             self.pages.release(handle)
-            self._let_go(file)
+            self._let_go(handle.file)
 
     def _settle(self, file: OpenFile, origin: Origin) -> None:
         try:
@@ -181,8 +216,16 @@ class Opened:
         """Hear that *file* is committed: it is pending no longer."""
         self._changed(file)  # first: what is not pending any more is looked for in the store
         with self.turn:
+            if file.entry is not None:
+                self._own = {} if len(self._own) > _MANY else self._own
+                self._own[file.ino] = file.entry.eid
             for key in [key for key, other in self._pending.items() if other is file]:
                 del self._pending[key]
+
+    def set_attributes(self, file: OpenFile, change: Change) -> None:
+        """Change the stored attributes of *file*, which is committed."""
+        self.entries.set_attributes(file.place.sid, file.ino, change)
+        self._changed(file)
 
     def renumber(self, file: OpenFile, ino: int) -> None:
         """Hear that *file* became a version of an existing artifact, whose inode it now is."""
@@ -205,9 +248,11 @@ class Opened:
         """Take *file* out of sight; libfuse calls it *hidden* until its last close."""
         with self.turn:
             file.is_removed = True
+            file.touch_ctime()
             if self._files.get(file.ino) is file:
                 del self._files[file.ino]
-            self._pending.pop((file.place.folder, file.place.name), None)
+            if self._pending.pop((file.place.folder, file.place.name), None) is not None:
+                self._listing_changed(file.place.folder, self.now())
             if hidden is not None:
                 self._hidden[hidden] = file
 
@@ -253,6 +298,7 @@ class Opened:
 
     def commit_all(self) -> None:
         """Commit and seal every open file: the mount ends. What fails goes to lost+found and into the log."""
+        self._closing.shutdown()
         with self.turn:
             files = list(self._all)
         for file in files:
@@ -296,3 +342,11 @@ class Opened:
         except Exception:
             log.exception("%r could not be committed (%s), nor kept", file.place.name, why)
             return False
+
+
+def _note_failure(file: OpenFile, released: Future[None]) -> None:
+    error = released.exception()
+    if isinstance(error, SpellError | OSError):
+        log.warning("%r could not be committed when it was closed: %s", file.place.name, error)
+    elif error is not None:
+        log.error("%r could not be committed when it was closed", file.place.name, exc_info=error)

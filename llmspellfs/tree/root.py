@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from llmspellfs.errors import NotFound, ReadOnly
+from llmspellfs.errors import NotFound
 from llmspellfs.model.times import NS
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.node import Context, File, Folder, Node, misplaced
 from llmspellfs.tree.readme import TEXT
+from llmspellfs.tree.readonly import ReadOnlyHandle, check_reading, filling
 from llmspellfs.tree.sessions import SessionsFolder
 from llmspellfs.tree.views import ById, ByStatus, ByTag, ByType, SearchFolder, View
 
@@ -31,54 +32,17 @@ class Readme(File):
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open for reading."""
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise ReadOnly(self.name)
-        return FixedHandle(self)
-
-
-class FixedHandle:
-    """An open file whose content never changes."""
-
-    direct_io, keep_cache = False, True
-
-    def __init__(self, file: Readme) -> None:
-        """Read *file*."""
-        self._file = file
-
-    def read_into(self, view: memoryview, offset: int) -> int:
-        """Fill *view* from *offset* on."""
-        piece = TEXT.encode()[offset : offset + len(view)]
-        view[: len(piece)] = piece
-        return len(piece)
-
-    def write(self, view: memoryview, offset: int) -> int:
-        """Refuse."""
-        raise ReadOnly("README")
-
-    def attr(self) -> Attr:
-        """Return what fstat shows."""
-        return self._file.attr()
-
-    def truncate(self, size: int) -> None:
-        """Refuse."""
-        raise ReadOnly("README")
-
-    def flush(self) -> None:
-        """Have nothing to commit."""
-
-    def fsync(self, datasync: bool) -> None:
-        """Have nothing to make durable."""
-
-    def release(self) -> None:
-        """Let go."""
+        check_reading(self.name, flags)
+        content = TEXT.encode()
+        return ReadOnlyHandle(self, filling(lambda offset, size: content[offset : offset + size]), keep_cache=True)
 
 
 class Root(Folder):
     """The root."""
 
     def attr(self) -> Attr:
-        """Return what stat shows."""
-        return self.ctx.fixed(0o040755, "/")
+        """Return what stat shows; `sessions/` and each view link to it."""
+        return replace(self.ctx.fixed(0o040755, "/"), nlink=3 + len(_VIEWS))
 
     def child(self, name: str) -> Node:
         """Return one of the fixed children."""

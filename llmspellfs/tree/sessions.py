@@ -1,32 +1,36 @@
-"""Sessions as directories: `sessions/` itself, and the top of each session."""
+"""Sessions as directories: `sessions/` itself, the top of each session, and symlinks to a session's children."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from llmspellfs.errors import NotEmpty, NotFound, ReadOnly, SessionBusy
+from llmspellfs.model.artifact import Ownership
 from llmspellfs.model.names import CONTROL
 from llmspellfs.model.session import Session
-from llmspellfs.service.namespace import Ownership
 from llmspellfs.tree import xattrs
 from llmspellfs.tree.api import Attr, Caller
 from llmspellfs.tree.attributes import folder_attr
 from llmspellfs.tree.cache import SessionCache
 from llmspellfs.tree.changes import set_status, update_session
 from llmspellfs.tree.control import ControlFolder
+from llmspellfs.tree.control_files import control_folder_attr
 from llmspellfs.tree.entries import EntryFolder
-from llmspellfs.tree.node import Context, Folder, Node, misplaced, origin_of
+from llmspellfs.tree.node import Context, Folder, Node, fixed_ino, misplaced, origin_of
+from llmspellfs.tree.xattr_values import decode_tags, decode_text
 
 
 class SessionsFolder(Folder):
     """`sessions/`: one directory per session; mkdir creates one, rename renames it, rmdir deletes it."""
 
     def attr(self) -> Attr:
-        """Return what stat shows."""
-        return self.ctx.fixed(0o040755, "/sessions")
+        """Return what stat shows; each session links to it."""
+        return replace(self.ctx.fixed(0o040755, "/sessions"), nlink=2 + self.ctx.store.entries.count_tops())
 
     def child(self, name: str) -> Node:
         """Return the session's directory; raise NotFound."""
@@ -38,7 +42,7 @@ class SessionsFolder(Folder):
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return every session, from one query."""
         listed = self.ctx.store.entries.list_tops()
-        return [(dirname, folder_attr(ino, attributes)) for dirname, ino, attributes in listed]
+        return [(dirname, folder_attr(ino, attributes, inside)) for dirname, ino, attributes, inside in listed]
 
     def make_folder(self, name: str, mode: int, caller: Caller) -> None:
         """Create a session."""
@@ -79,7 +83,7 @@ class SessionTop(EntryFolder):
     def child(self, name: str) -> Node:
         """Return the child *name*; the control directory is there by name and never listed."""
         if name == CONTROL:
-            return ControlFolder(self.ctx, self.sid)
+            return ControlFolder(self.ctx, self.sid, lambda session: Children(self.ctx, session))
         return super().child(name)
 
     def child_attr(self, name: str) -> Attr:
@@ -87,6 +91,12 @@ class SessionTop(EntryFolder):
         if name == CONTROL:
             return self.child(name).attr()
         return super().child_attr(name)
+
+    def children(self) -> Iterable[tuple[str, Attr]]:
+        """Return what is in the session; the control directory too where the mount says so."""
+        if not self.ctx.show_session:
+            return super().children()
+        return [(CONTROL, self.child_attr(CONTROL)), *super().children()]
 
     def remove_folder(self, name: str, caller: Caller) -> None:
         """Remove an empty folder; never the control directory."""
@@ -114,13 +124,13 @@ class SessionTop(EntryFolder):
 
     def _set_field(self, session: Session, field: str, value: bytes, caller: Caller) -> None:
         if field == "tags":
-            self._update(session, caller, tags=xattrs.decode_tags(value))
+            self._update(session, caller, tags=decode_tags(value))
         elif field == "status":
-            set_status(self.ctx, session, xattrs.decode_text(value, "status"), caller)
+            set_status(self.ctx, session, decode_text(value, "status"), caller)
         elif field in {"name", "description"}:
-            self._update(session, caller, **{field: xattrs.decode_text(value, field)})
+            self._update(session, caller, **{field: decode_text(value, field)})
         elif field == "parent":
-            self._update(session, caller, parent=xattrs.decode_text(value, "parent").strip() or None)
+            self._update(session, caller, parent=decode_text(value, "parent").strip() or None)
         else:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
@@ -139,3 +149,72 @@ class SessionTop(EntryFolder):
 
     def _update(self, session: Session, caller: Caller, **fields: Any) -> None:
         update_session(self.ctx, session, caller, **fields)
+
+
+class Children(Folder):
+    """`.session/children/`: a symlink to each child session; mkdir here creates one."""
+
+    is_current = False
+
+    def __init__(self, ctx: Context, session: Session) -> None:
+        """Show the children of *session*."""
+        super().__init__(ctx, "children")
+        self._session = session
+
+    def attr(self) -> Attr:
+        """Return what stat shows."""
+        return control_folder_attr(self.ctx, self._session, "children")
+
+    def child(self, name: str) -> Node:
+        """Return the symlink to the child session called *name*; raise NotFound."""
+        cache = self.ctx.cache.by_dirname(name)
+        if cache is None or cache.session.parent_session_id != self._session.id:
+            raise NotFound("child session", name)
+        return ChildLink(self.ctx, cache, self._session.id)
+
+    def children(self) -> Iterable[tuple[str, Attr]]:
+        """Return the symlinks, from one query."""
+        children = self.ctx.store.sessions.children(self._session.id)
+        return [(child.dirname, _link_attr(self.ctx, self._session.id, child.dirname)) for child in children]
+
+    def make_folder(self, name: str, mode: int, caller: Caller) -> None:
+        """Create a child session."""
+        own = Ownership(mode, caller.uid, caller.gid)
+        self.ctx.store.sessions.create(
+            dirname=name, parent=self._session.id, created_by=f"uid:{caller.uid}", own=own, by=origin_of(caller)
+        )
+
+    def remove_folder(self, name: str, caller: Caller) -> None:
+        """Delete a child session, as rmdir does in `sessions/`."""
+        self.child(name)
+        SessionsFolder(self.ctx, "sessions").remove_folder(name, caller)
+
+
+class ChildLink(SessionTop):
+    """A symlink to a child session.
+
+    Who has just made it with mkdir(2) goes on with a directory, for as long as the kernel keeps attributes: what is
+    looked for in it then is the session's.
+    """
+
+    def __init__(self, ctx: Context, cache: SessionCache, parent_id: str) -> None:
+        """Lead to the session that *cache* remembers, a child of the session with the id *parent_id*."""
+        super().__init__(ctx, cache)
+        self._parent_id = parent_id
+
+    def attr(self) -> Attr:
+        """Return what lstat shows."""
+        return _link_attr(self.ctx, self._parent_id, self.name)
+
+    def target(self) -> str:
+        """Return where it leads."""
+        return _UP + self.name
+
+
+_UP = "../../../"
+"""From `sessions/NAME/.session/children/` to `sessions/`."""
+
+
+def _link_attr(ctx: Context, parent_id: str, dirname: str) -> Attr:
+    size = len((_UP + dirname).encode("utf-8", "surrogateescape"))
+    return replace(ctx.fixed(stat.S_IFLNK | 0o777, "", size), ino=fixed_ino(f"{parent_id}/children/{dirname}"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmspellfs.errors import NotFound
-from llmspellfs.model.artifact import Kind
+from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.document import (
     ARTIFACT_WRITABLE,
     artifact_document,
@@ -22,77 +22,83 @@ from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
 from llmspellfs.tree.api import Attr, Caller
 from llmspellfs.tree.control_files import ControlFile, control_folder_attr
-from llmspellfs.tree.node import Context, Folder, Node, origin_of
+from llmspellfs.tree.node import Context, Node, origin_of
+from llmspellfs.tree.scratch_folder import ScratchFolder
 
 
-class SidecarFolder(Folder):
+class SidecarFolder(ScratchFolder):
     """`.session/artifacts/…`: a sidecar for each artifact, in the folders that the artifacts are in."""
 
     def __init__(self, ctx: Context, session: Session, ino: int, path: str) -> None:
         """Be the mirror of the folder *ino*, at *path* below the control directory."""
-        super().__init__(ctx, path)
+        super().__init__(ctx, path, session.sid, ino)
         self._session, self._ino = session, ino
 
     def attr(self) -> Attr:
         """Return what stat shows; no more than the folder itself grants."""
-        return control_folder_attr(self.ctx, self._session, self.name, self._ino)
+        return control_folder_attr(self.ctx, self._session, self.name, self.ctx.store.entries.attributes(self._ino))
 
-    def child(self, name: str) -> Node:
+    def takes(self, name: str) -> bool:
+        """Tell whether a scratch file may have *name*: not one that a sidecar may be meant by."""
+        return not name.endswith(".json")
+
+    def control(self, name: str) -> Node:
         """Return a sidecar, or the mirror of a folder; raise NotFound."""
         entry = self.ctx.store.entries.lookup(self._ino, name)
         if entry is not None and entry.kind is Kind.FOLDER:
             return SidecarFolder(self.ctx, self._session, entry.ino, f"{self.name}/{name}")
-        if not name.endswith(".json"):
+        entry = self.ctx.store.entries.lookup(self._ino, name[: -len(".json")]) if name.endswith(".json") else None
+        if entry is None or entry.kind is not Kind.FILE:
             raise NotFound("sidecar", name)
-        return Sidecar(self.ctx, self._session, Place(self._session.sid, self._ino, name[: -len(".json")]), self.name)
+        return Sidecar(self.ctx, self._session, entry, self.name)
 
     def children(self) -> Iterable[tuple[str, Attr]]:
-        """Return the sidecars and folders, from one query."""
-        listed = []
+        """Return the sidecars and folders, whose rows are one query, and what editors keep here."""
+        listed = list(self.scratch_children())
         for entry in self.ctx.store.entries.rows(self._ino):
             if entry.kind is Kind.FOLDER:
-                listed.append((entry.name, self.child(entry.name).attr()))
+                path = f"{self.name}/{entry.name}"
+                listed.append((entry.name, control_folder_attr(self.ctx, self._session, path, entry.attributes)))
             elif entry.kind is Kind.FILE:
-                place = Place(entry.sid, entry.folder, entry.name)
-                listed.append((f"{entry.name}.json", Sidecar(self.ctx, self._session, place, self.name).attr()))
+                listed.append((f"{entry.name}.json", Sidecar(self.ctx, self._session, entry, self.name).attr()))
         return listed
 
 
 class Sidecar(ControlFile):
     """One artifact's sidecar."""
 
-    def __init__(self, ctx: Context, session: Session, place: Place, folder: str) -> None:
-        """Be the sidecar of the artifact at *place*; raise NotFound where there is none."""
-        self._place = place
-        entry = ctx.store.entries.lookup(place.folder, place.name)
-        if entry is None or entry.kind is not Kind.FILE:
-            raise NotFound("artifact", place.name)
-        self._ino, self._mode = entry.ino, entry.attributes.mode
-        self._owner = (entry.attributes.uid, entry.attributes.gid)
-        path = f"{folder}/{place.name}.json"
+    def __init__(self, ctx: Context, session: Session, entry: Entry, folder: str) -> None:
+        """Be the sidecar of the artifact *entry*, in the control folder at *folder*."""
+        self._entry, self._place = entry, Place(session.sid, entry.folder, entry.name)
+        path = f"{folder}/{entry.name}.json"
         super().__init__(ctx, session, path, self._render, self._take, entry.facts.updated_ns)
 
     def attr(self) -> Attr:
         """Return what stat shows: the artifact's owner and, without execute bits, its mode."""
-        mode = stat.S_IFREG | self._mode & 0o666
-        return replace(super().attr(), mode=mode, uid=self._owner[0], gid=self._owner[1])
+        own = self._entry.attributes
+        key = f"{self.session.id}/{self.name}"
+        fixed = self.ctx.fixed(stat.S_IFREG | own.mode & 0o666, key, len(self.render()), self.at_ns)
+        return replace(fixed, uid=own.uid, gid=own.gid)
 
-    def _document(self) -> dict[str, Any]:
+    def _render(self) -> bytes:
+        return to_text(self._document(self._entry))
+
+    def _document(self, entry: Entry) -> dict[str, Any]:
+        return artifact_document(self.ctx.store.artifacts.of_entry(self.session, entry))
+
+    def _look_again(self) -> Entry:
         entry = self.ctx.store.entries.lookup(self._place.folder, self._place.name)
         if entry is None or entry.kind is not Kind.FILE:
             raise NotFound("artifact", self._place.name)
-        return artifact_document(self.ctx.store.artifacts.of_entry(self.session, entry))
-
-    def _render(self) -> bytes:
-        return to_text(self._document())
+        return entry
 
     def _take(self, content: bytes, caller: Caller) -> None:
         check_active(self.ctx.session(self._place.sid))
-        old = self._document()
+        old = self._document(self._look_again())
         fields = changed_fields(parse_json(content, self.name), old, ARTIFACT_WRITABLE, self.name)
         names = ("artifact_type", "mime_type", "description", "tags", "custom")
         given = check_given(*(fields.get(name) for name in names))
-        file = self.ctx.opened.by_ino(self._ino)
+        file = self.ctx.opened.by_ino(self._entry.ino)
         with self.ctx.opened.standing(file):
             entry = self.ctx.store.entries.describe(
                 self._place.sid, old["sequence"], lambda _: given, by=origin_of(caller)

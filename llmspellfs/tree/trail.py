@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
-from llmspellfs.errors import ReadOnly
 from llmspellfs.model.session import Session
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.control_files import control_attr
 from llmspellfs.tree.node import Context, File
-
-
-class TrailHandle:
-    """`events.jsonl`, open: read from the index as it grows."""
-
-    direct_io, keep_cache = True, False
-
-    def __init__(self, file: TrailFile) -> None:
-        """Read from the trail of *file*'s session."""
-        self._file = file
-
-    def read_into(self, view: memoryview, offset: int) -> int:
-        """Fill *view* from *offset* on."""
-        piece = self._file.ctx.store.sessions.trail_bytes(self._file.sid, offset, len(view))
-        view[: len(piece)] = piece
-        return len(piece)
-
-    def write(self, view: memoryview, offset: int) -> int:
-        """Refuse."""
-        raise ReadOnly(self._file.name)
-
-    def attr(self) -> Attr:
-        """Return what fstat shows."""
-        return self._file.attr()
-
-    def truncate(self, size: int) -> None:
-        """Refuse."""
-        raise ReadOnly(self._file.name)
-
-    def flush(self) -> None:
-        """Have nothing to commit."""
-
-    def fsync(self, datasync: bool) -> None:
-        """Have nothing to make durable."""
-
-    def release(self) -> None:
-        """Let go."""
+from llmspellfs.tree.readonly import ReadOnlyHandle, check_reading, filling
 
 
 class TrailFile(File):
@@ -64,7 +25,8 @@ class TrailFile(File):
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open for reading."""
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise ReadOnly(self.name)
+        check_reading(self.name, flags)
         self.ctx.opened.sealer.settle()
-        return TrailHandle(self)
+        read = self.ctx.store.sessions.trail_bytes
+        fill = filling(lambda offset, size: read(self.sid, offset, size))
+        return ReadOnlyHandle(self, fill, direct_io=True)

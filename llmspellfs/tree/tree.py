@@ -23,6 +23,8 @@ from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.node import Context, Folder, Node, as_folder, misplaced, origin_of
 from llmspellfs.tree.opened import Opened
 from llmspellfs.tree.root import Root
+from llmspellfs.tree.scratch import Scratches
+from llmspellfs.tree.scratch_folder import ScratchFolder
 from llmspellfs.tree.sessions import SessionsFolder
 
 _BLOCK = 4096
@@ -30,7 +32,10 @@ _MANY_FOLDERS = 50_000
 
 
 class Tree:
-    """What *store* looks like as files; *options* are the mount's words for it (`type`). See `api.TreeApi`."""
+    """What *store* looks like as files; *options* are the mount's words for it. See `api.TreeApi`.
+
+    `type` is the artifact type of files that are copied in; `show_session` has `.session` listed.
+    """
 
     def __init__(self, store: Store, options: Mapping[str, str] | None = None) -> None:
         """Begin a mount of *store*; raise InvalidValue for a bad option."""
@@ -41,6 +46,8 @@ class Tree:
             store, cache, opened, None if kind is None else check_type(kind), os.getuid(), os.getgid(),
             time.time_ns(),
             Listings(),
+            Scratches(),
+            show_session="show_session" in (options or {}),
         )  # fmt: skip
         self._idleness = Idleness(store, self._suspended, opened.has_dirty)
         self._root = Root(self._ctx, "/")
@@ -88,7 +95,7 @@ class Tree:
             return hidden.attr()
         if path == "/":
             return self._root.attr()
-        folder, name = self._split(path, lately=True)
+        folder, name = self._split(path, lately=f"/{CONTROL}/" not in path)
         return folder.child_attr(name)
 
     def readlink(self, path: str) -> str:
@@ -145,6 +152,9 @@ class Tree:
         if isinstance(source, SessionsFolder) or isinstance(target, SessionsFolder):
             self._rename_session(source, old_name, target, new_name, caller)
             return True
+        if isinstance(source, ScratchFolder):
+            source.rename(old_name, target, new_name, caller)
+            return False
         if not isinstance(source, EntryFolder) or not isinstance(target, EntryFolder):
             raise (source if not isinstance(source, EntryFolder) else target).refusal(old_name)
         if CONTROL in (old_name if source.key is None else "", new_name if target.key is None else ""):
@@ -204,6 +214,9 @@ class Tree:
     def hide(self, path: str, hidden: str, replaced: bool) -> None:
         """Take an open file out of sight: unlinked, or replaced by the rename that follows on this thread."""
         folder, name = self._split(path)
+        if isinstance(folder, ScratchFolder):
+            folder.hide(name, hidden.rpartition("/")[2], replaced=replaced)
+            return
         if not isinstance(folder, EntryFolder):
             raise folder.refusal(name)
         self._ctx.opened.pages.gone(path)
@@ -267,7 +280,7 @@ class Tree:
     def create(self, path: str, flags: int, mode: int, caller: Caller) -> Handle:
         """Make and open a file; an existing one is opened unless O_EXCL is given."""
         folder, name = self._split(path)
-        if not isinstance(folder, EntryFolder):
+        if not isinstance(folder, EntryFolder | ScratchFolder):
             return self._open_existing(folder, name, flags, caller)
         return self._admitted(path, folder.create(name, flags, mode, caller))
 

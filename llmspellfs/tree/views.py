@@ -7,18 +7,20 @@ mount's owner and to nobody else, so that names do not leak.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from llmspellfs.errors import NotFound
-from llmspellfs.model.artifact import Artifact, Entry, Kind
-from llmspellfs.model.names import from_view_name, view_name
+from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.names import check_component, from_view_name, is_component, view_name
 from llmspellfs.model.session import Session, Status, parse_status
 from llmspellfs.model.values import TYPE_PATTERN
 from llmspellfs.tree.api import Attr
 from llmspellfs.tree.listings import by_folder
 from llmspellfs.tree.node import Context, Folder, Link, Node
+
+FOLDER = 0o040700
 
 
 class View(Folder):
@@ -31,7 +33,7 @@ class View(Folder):
 
     def attr(self) -> Attr:
         """Return what stat shows."""
-        return self.ctx.fixed(0o040700, f"/{self.path}/")
+        return self.ctx.fixed(FOLDER, f"/{self.path}/")
 
     @property
     def is_current(self) -> bool:  # type: ignore[override]
@@ -44,12 +46,12 @@ class View(Folder):
         return Link(self.ctx, name, f"/{self.path}/{name}", f"{up}sessions/{target}")
 
     def children(self) -> Iterable[tuple[str, Attr]]:
-        """Return the name and the attributes of each child."""
-        return [(name, self.child_attr(name)) for name in self.names()]
+        """Return the name and the attributes of each child, without looking for each: folders, mostly."""
+        return [(name, self.ctx.fixed(FOLDER, f"/{self.path}/{name}/")) for name in self.names()]
 
-    @abstractmethod
     def names(self) -> Iterable[str]:
-        """Yield the children's names."""
+        """Return the children's names."""
+        return ()
 
     def session(self, dirname: str) -> Session:
         """Return the session called *dirname*; raise NotFound."""
@@ -69,13 +71,10 @@ class ById(View):
             raise NotFound("session", name)
         return self.link(name, session.dirname)
 
-    def names(self) -> Iterable[str]:
-        """Return every session's id."""
-        return [session.id for session in self.ctx.store.sessions.list()]
-
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return every symlink, from one query."""
-        return [(s.id, self.link(s.id, s.dirname).attr()) for s in self.ctx.store.sessions.list()]
+        listed = self.ctx.store.search.session_ids()
+        return [(session_id, self.link(session_id, dirname).attr()) for session_id, dirname in listed]
 
 
 class ByStatus(View):
@@ -88,7 +87,7 @@ class ByStatus(View):
         return SessionLinks(
             self.ctx,
             f"{self.path}/{name}",
-            lambda: self.ctx.store.sessions.list(status=name),
+            lambda: self.ctx.store.search.sessions_in(name),
             lambda session: session.status is parse_status(name),
         )
 
@@ -104,10 +103,10 @@ class SessionLinks(View):
         self,
         ctx: Context,
         path: str,
-        listing: Callable[[], Sequence[Session]],
+        listing: Callable[[], list[str]],
         fits: Callable[[Session], bool],
     ) -> None:
-        """Show what *listing* gives; *fits* tells of one session whether it is among them."""
+        """Show the directory names of *listing*; *fits* tells of one session whether it is among them."""
         super().__init__(ctx, path)
         self._listing, self._fits = listing, fits
 
@@ -118,9 +117,9 @@ class SessionLinks(View):
             raise NotFound("session", name)
         return self.link(name, name)
 
-    def names(self) -> Iterable[str]:
-        """Return the sessions' directory names."""
-        return [session.dirname for session in self._listing()]
+    def children(self) -> Iterable[tuple[str, Attr]]:
+        """Return every symlink, from one query."""
+        return [(name, self.link(name, name).attr()) for name in self._listing()]
 
 
 class ByTag(View):
@@ -128,11 +127,11 @@ class ByTag(View):
 
     def child(self, name: str) -> Node:
         """Return the folder of a tag; one that nobody has is empty."""
-        return OneTag(self.ctx, f"{self.path}/{name}", from_view_name(name))
+        return OneTag(self.ctx, f"{self.path}/{name}", from_view_name(check_component(name)))
 
     def names(self) -> Iterable[str]:
-        """Return every tag, slashes as %2F."""
-        return [view_name(tag) for tag in self.ctx.store.search.tags()]
+        """Return every tag, slashes as %2F, but those that are too long for a name then."""
+        return [name for name in map(view_name, self.ctx.store.search.tags()) if is_component(name)]
 
 
 class OneTag(View):
@@ -145,17 +144,13 @@ class OneTag(View):
 
     def child(self, name: str) -> Node:
         """Return `sessions` or `artifacts`."""
-        store, tag = self.ctx.store, self._tag
+        tag, search = self._tag, self.ctx.store.search
         if name == "sessions":
-            return SessionLinks(
-                self.ctx, f"{self.path}/{name}",
-                lambda: store.sessions.list(tags=[tag]), lambda session: tag in session.tags,
-            )  # fmt: skip
+            path = f"{self.path}/{name}"
+            return SessionLinks(self.ctx, path, lambda: search.sessions_with_tag(tag), lambda s: tag in s.tags)
         if name != "artifacts":
             raise NotFound("entry", name)
-        source = Source(
-            lambda session: store.artifacts.query(tags=[tag], session=session), lambda entry: tag in entry.facts.tags
-        )
+        source = Source(None, {"tags": [tag]}, lambda entry: tag in entry.facts.tags)
         return ArtifactSessions(self.ctx, f"{self.path}/{name}", source)
 
     def names(self) -> Iterable[str]:
@@ -170,11 +165,7 @@ class ByType(View):
         """Return the folder of a type; raise NotFound for what can be none."""
         if not TYPE_PATTERN.fullmatch(name):
             raise NotFound("type", name)
-        store = self.ctx.store
-        source = Source(
-            lambda session: store.artifacts.query(artifact_type=name, session=session),
-            lambda entry: entry.facts.artifact_type == name,
-        )
+        source = Source(None, {"artifact_type": name}, lambda entry: entry.facts.artifact_type == name)
         return ArtifactSessions(self.ctx, f"{self.path}/{name}", source)
 
     def names(self) -> Iterable[str]:
@@ -187,22 +178,17 @@ class SearchFolder(View):
 
     def child(self, name: str) -> Node:
         """Return the folder of the query *name*, which is only parsed here."""
-        query = from_view_name(name)
+        query = from_view_name(check_component(name))
         self.ctx.store.search.parse(query)
-        search = self.ctx.store.search
-        source = Source(lambda session: search.artifacts(query, session=session), lambda _: True)
-        return ArtifactSessions(self.ctx, f"{self.path}/{name}", source)
-
-    def names(self) -> Iterable[str]:
-        """Return nothing: there are as many queries as one can think of."""
-        return ()
+        return ArtifactSessions(self.ctx, f"{self.path}/{name}", Source(query, {}, lambda _: True))
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Artifacts of a view: all, or a session's (by its id), that are listed, and whether one looked up *fits*."""
+    """The artifacts of a view: those that fit *query* and the filters *wanted*; whether one looked up *fits*."""
 
-    listing: Callable[[str | None], Sequence[Artifact]]
+    query: str | None
+    wanted: dict[str, Any]
     fits: Callable[[Entry], bool]
 
 
@@ -220,10 +206,8 @@ class ArtifactSessions(View):
         return ArtifactLinks(self.ctx, f"{self.path}/{name}", self._source, session, session.ino, ())
 
     def names(self) -> Iterable[str]:
-        """Return the directory names of the sessions, each once."""
-        ids = dict.fromkeys(artifact.session_id for artifact in self._source.listing(None))
-        found = (self.ctx.store.sessions.by_id(session_id) for session_id in ids)
-        return [session.dirname for session in found if session is not None]
+        """Return the directory names of the sessions; no artifact is read."""
+        return self.ctx.store.search.directories(self._source.query, self._source.wanted)
 
 
 class ArtifactLinks(View):
@@ -250,20 +234,16 @@ class ArtifactLinks(View):
         """Return the names here, and which are folders, of what the source lists in the session."""
         inside = "".join(f"{part}/" for part in self._parts)
         top = self.path.removesuffix("/" + inside.removesuffix("/")) if inside else self.path
-        session = self._session.id
-        make = lambda: by_folder(artifact.name for artifact in self._source.listing(session))  # noqa: E731
+        search, source = self.ctx.store.search, self._source
+        make = lambda: by_folder(search.names(source.query, source.wanted, self._session.id))  # noqa: E731
         return self.ctx.listings.get(top, make).get(inside, {})
-
-    def names(self) -> Iterable[str]:
-        """Return what of the listing is in this folder."""
-        return self._listing()
 
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return the children, without looking for each."""
         listed = []
         for name, is_folder in self._listing().items():
             if is_folder:
-                listed.append((name, self.ctx.fixed(0o040700, f"/{self.path}/{name}/")))
+                listed.append((name, self.ctx.fixed(FOLDER, f"/{self.path}/{name}/")))
             else:
                 listed.append((name, self.link(name, "/".join((self._session.dirname, *self._parts, name))).attr()))
         return listed

@@ -8,21 +8,17 @@ NAME: text as itself, other JSON as JSON, a text that would parse as JSON in quo
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from llmspellfs.errors import InvalidValue
-from llmspellfs.model.artifact import FileFacts
+from llmspellfs.model.artifact import Entry, FileFacts
 from llmspellfs.model.mime import guess_mime
 from llmspellfs.model.session import Session
 from llmspellfs.model.times import iso
-from llmspellfs.model.values import check_metadata, check_tags, check_text, check_type, parse_json
+from llmspellfs.model.values import check_metadata, check_type, is_text
 from llmspellfs.service.versions import DEFAULT_TYPE, Given
-
-if TYPE_CHECKING:
-    from llmspellfs.tree.entry_files import EntryFile
+from llmspellfs.tree.xattr_values import MAX_VALUE, decode, decode_tags, decode_text, encode, encode_tags
 
 CREATE, REPLACE = 1, 2
 """The flags of setxattr(2)."""
@@ -33,6 +29,8 @@ ALIASES = {
     "user.xdg.comment": f"{PREFIX}description",
 }
 _MAX_NAME = 255
+_MAX_LIST = (1 << 16) - 256
+"""Bytes of all names of metadata keys: what the kernel takes (XATTR_LIST_MAX), less room for the fields."""
 _ARTIFACT_FIELDS = ("type", "mime_type", "description", "tags")
 
 _READ_ONLY: dict[str, Callable[[FileFacts], object]] = {
@@ -82,61 +80,27 @@ def key_of(name: str) -> str:
     return name[len("user.") :]
 
 
-def encode(value: object) -> bytes:
-    """Return a metadata *value* as an attribute's bytes."""
-    if isinstance(value, str) and not _parses(value):
-        return value.encode("utf-8", "surrogateescape")
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogateescape")
-
-
-def decode(value: bytes) -> object:
-    """Return the metadata value that an attribute's bytes say."""
-    text = value.decode("utf-8", "surrogateescape")
-    return parse_json(text, "xattr") if _parses(text) else text
-
-
-def _parses(text: str) -> bool:
-    try:
-        parse_json(text, "xattr")
-    except InvalidValue:
-        return False
-    return True
-
-
-def encode_tags(tags: tuple[str, ...]) -> bytes:
-    """Return *tags* with commas between them, or as JSON where one has a comma."""
-    if any("," in tag or tag.startswith("[") for tag in tags):
-        return json.dumps(list(tags), ensure_ascii=False).encode()
-    return ",".join(tags).encode()
-
-
-def decode_tags(value: bytes) -> tuple[str, ...]:
-    """Return the tags that *value* says: a JSON array, or text with commas or line ends between them."""
-    text = decode_text(value, "tags")
-    if text.startswith("["):
-        parsed: Any = parse_json(text, "tags")
-        return check_tags(parsed)
-    return check_tags(part for part in (piece.strip() for piece in text.replace("\n", ",").split(",")) if part)
-
-
-def decode_text(value: bytes, where: str) -> str:
-    """Return *value* as text; raise InvalidValue where it is not UTF-8."""
-    try:
-        return check_text(value.decode("utf-8"), where)
-    except UnicodeDecodeError:
-        raise InvalidValue(where, "expected UTF-8 text") from None
-
-
 def custom_names(custom: dict[str, Any]) -> list[str]:
-    """Return the attribute names of the metadata keys that can have one."""
-    names = (f"user.{key}" for key in custom if key and "\0" not in key)
-    return [
-        name for name in names if name not in ALIASES and not name.startswith(PREFIX) and _length(name) <= _MAX_NAME
-    ]
+    """Return the attribute names of the metadata keys that can have one; the others are in the sidecar only."""
+    names, room = [], _MAX_LIST
+    for key, value in custom.items():
+        name = f"user.{key}"
+        if _can_be_named(name) and _fits(value):
+            room -= len(name.encode()) + 1
+            if room < 0:
+                break
+            names.append(name)
+    return names
 
 
-def _length(name: str) -> int:
-    return len(name.encode("utf-8", "surrogatepass"))
+def _can_be_named(name: str) -> bool:
+    is_own = name not in ALIASES and not name.startswith(PREFIX) and name != "user."
+    return is_own and "\0" not in name and is_text(name) and len(name.encode()) <= _MAX_NAME
+
+
+def _fits(value: object) -> bool:
+    """Tell whether *value* can be an attribute: a tool that lists one and cannot read it fails as a whole."""
+    return isinstance(value, int | float | None) or len(encode(value)) <= MAX_VALUE
 
 
 def check_flags(is_set: bool, flags: int) -> None:
@@ -147,26 +111,28 @@ def check_flags(is_set: bool, flags: int) -> None:
         raise missing()
 
 
-def get_of_artifact(node: EntryFile, name: str) -> bytes:
-    """Return the attribute *name* of an artifact; raise ENODATA."""
+def get_of_artifact(now: Given, file_name: str, entry: Entry | None, session_id: str, name: str) -> bytes:
+    """Return the attribute *name* of a file called *file_name* with the metadata *now*; raise ENODATA.
+
+    *entry* is its row, None while it is pending.
+    """
     field = field_of(name)
     if field is None:
-        custom = node.described().custom or {}
+        custom = now.custom or {}
         key = name.removeprefix("user.")
         if not name.startswith("user.") or key not in custom:
             raise missing()
         return encode(custom[key])
-    value = _fields(node.described(), node.name).get(field)
+    value = _fields(now, file_name).get(field)
     if value is not None:
         return value
-    if node.entry is None:
+    if entry is None:
         raise missing()
     if field == "id":
-        session = node.folder.cache.session
-        return f"{session.id}/{node.entry.facts.sequence}/{node.entry.facts.content_hash}".encode()
+        return f"{session_id}/{entry.facts.sequence}/{entry.facts.content_hash}".encode()
     if field not in _READ_ONLY:
         raise missing()
-    return str(_READ_ONLY[field](node.entry.facts)).encode()
+    return str(_READ_ONLY[field](entry.facts)).encode()
 
 
 def _fields(given: Given, file_name: str) -> dict[str, bytes]:

@@ -146,3 +146,76 @@ def test_the_root_lists_what_is_there(live: Mounted, s: Path) -> None:
     assert len(text) == (live.path / "README").stat().st_size
     assert "sessions/" in text
     assert live.shell("find by-id by-status by-tag by-type search | wc -l", live.path).returncode == 0
+
+
+ODD_QUERIES = (
+    "   ", "-", "--", "-x", ".hidden", "..x", "...", "'", '"', '"a b"', 'a"b', "%2F", "%252F", "%", "%%2F", "a%2Fb",
+    "name:%2Fx", "session:%2F", "id:", "id:zz", "tag:", "tag:,", "tag:ü,日本", "naïve words", "日本語", "\u202e", "\n",
+    "a\nb", "\t", "\\", "a\\", "name:[", "name:[a-", "name:**%2F**", "name:*", "meta.:x", "meta.a.b:x", ":", "::", "x:",
+    ":x", "size:>1k,<2k", "size:99999999999999999999", "created:>9999-12-31", "created:<1h", "\x7f", "NEAR(a b)",
+    "a OR b", "*", "a*", "'; DROP TABLE entry; --", "é" * 127, "x" * 255,
+)  # fmt: skip
+
+
+def test_any_query_is_a_folder_or_invalid(live: Mounted, s: Path) -> None:
+    _fill(live, s)
+    for query in ODD_QUERIES:
+        try:
+            sessions = os.listdir(live.path / "search" / query)
+        except OSError as error:
+            assert error.errno == errno.EINVAL, query  # noqa: PT017
+        else:
+            assert set(sessions) <= set(os.listdir(live.sessions)), query
+    with refused(errno.EILSEQ):
+        os.listdir(os.fsencode(live.path) + b"/search/\xff")
+    with refused(errno.ENAMETOOLONG):
+        os.listdir(live.path / "search" / ("x" * 256))
+
+
+def test_a_session_with_a_slash_in_its_name_is_found_by_it(live: Mounted) -> None:
+    with live.open() as store:
+        made = store.sessions.create("reports/2026%2F")
+        store.artifacts.put(made.id, "a", b"a")
+    shown = "reports%2F2026%252F"
+    wait_for(lambda: shown in os.listdir(live.sessions))
+    assert os.readlink(live.path / f"by-id/{made.id}") == f"../sessions/{shown}"
+    for query in ("session:reports%2F2026%252F", "session:reports%2F*", "session:reports%252F*"):
+        assert _walk(live.path / "search" / query) == [f"{shown}/a"], query
+    assert os.listdir(live.path / "search/session:reports%2F2026") == []
+    assert (live.path / "by-type/user_input" / shown / "a").read_bytes() == b"a"
+
+
+def test_a_tag_that_can_be_no_name_is_not_listed(live: Mounted, s: Path) -> None:
+    tags = ["/" * 200, "...", "%2F", "x" * 255]
+    (s / "f").write_text("f")
+    with live.open() as store:
+        store.sessions.update(s.name, tags=tags)
+    assert {"...", "%252F", "x" * 255} <= set(os.listdir(live.path / "by-tag"))
+    assert not [name for name in os.listdir(live.path / "by-tag") if len(name) > 255]
+    assert os.listdir(live.path / "by-tag/%252F/sessions") == [s.name]
+    assert os.listdir(live.path / "search" / f"session:{s.name} name:f") == [s.name]
+
+
+def test_views_of_many_sessions_list_each_once(live: Mounted, s: Path) -> None:
+    with live.open() as store:
+        names = {store.sessions.create(f"{s.name}-{number}", tags=["many"]).dirname for number in range(50)}
+        for name in names:
+            for file in ("a", "b", "c/d"):
+                store.artifacts.put(name, file, b"x", artifact_type="of-many", tags=["in-many"])
+    for view in (
+        "by-tag/many/sessions",
+        "by-tag/in-many/artifacts",
+        "by-type/of-many",
+        "search/type:of-many tag:in-many",
+    ):
+        listed = os.listdir(live.path / view)
+        assert set(listed) == names, view
+        assert len(listed) == len(names), view
+        for name in list(names)[:3]:
+            assert (live.path / view / name).lstat().st_ino == _inode_listed(live.path / view, name)
+    assert names <= set(os.listdir(live.path / "by-status/active"))
+
+
+def _inode_listed(folder: Path, name: str) -> int:
+    with os.scandir(folder) as found:
+        return next(entry.inode() for entry in found if entry.name == name)

@@ -297,3 +297,13 @@ def test_what_is_truncated_and_closed_is_empty_at_once(live: Mounted, s: Path) -
 def test_a_state_can_be_changed_right_after_a_close(live: Mounted, s: Path) -> None:
     for _ in range(10):
         live.shell("touch f$RANDOM; echo suspended > .session/status; echo active > .session/status", s)
+
+
+@pytest.mark.parametrize("flags", [0, os.O_TRUNC], ids=["made", "emptied"])
+def test_what_a_reader_makes_or_empties_is_committed(live: Mounted, s: Path, flags: int) -> None:
+    if flags:
+        (s / "f").write_text("text")
+    os.close(os.open(s / "f", os.O_RDONLY | os.O_CREAT | flags))
+    with live.open() as door:
+        wait_for(lambda: [(a.name, a.size) for a in door.artifacts.list(s.name)] == [("f", 0)])
+    assert (s / "f").read_bytes() == b""

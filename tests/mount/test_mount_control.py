@@ -14,17 +14,13 @@ import pytest
 from tests.mount.live import Mounted, events, refused, wait_for
 
 
-def sidecar(s: Path, name: str) -> Path:
-    return s / ".session/artifacts" / f"{name}.json"
-
-
 def test_every_file_is_there_by_name_and_never_listed(live: Mounted, s: Path) -> None:
     assert os.listdir(s) == []
     assert ".session" not in live.shell("ls -a; find .", s).stdout
     control = s / ".session"
-    assert sorted(os.listdir(control)) == sorted(
-        ["id", "status", "name", "description", "tags", "parent", "session.json", "artifacts", "events.jsonl"]
-    )
+    fields = ["id", "status", "name", "description", "tags", "parent", "session.json"]
+    folders = ["artifacts", "children", "checkpoints", "at", "versions"]
+    assert sorted(os.listdir(control)) == sorted([*fields, *folders, "events.jsonl"])
     for name in os.listdir(control):
         path = control / name
         if path.is_file():
@@ -112,54 +108,49 @@ def test_session_json_is_written_whole_or_not_at_all(live: Mounted, s: Path) -> 
     assert len(events(s)) == seen
 
 
-def test_sidecars_mirror_the_artifacts(live: Mounted, s: Path) -> None:
-    (s / "a/b").mkdir(parents=True)
-    (s / "a/b/c.csv").write_text("1,2\n")
-    (s / "top").write_text("x")
-    (s / "link").symlink_to("top")
-    assert live.shell("cd .session/artifacts && find . -type f | sort", s).stdout == "./a/b/c.csv.json\n./top.json\n"
-    document = json.loads(sidecar(s, "a/b/c.csv").read_text())
-    assert (document["name"], document["size"], document["mime_type"]) == ("a/b/c.csv", 4, "text/csv")
-    assert sidecar(s, "top").stat().st_size == len(sidecar(s, "top").read_bytes())
-    for gone in (sidecar(s, "link"), sidecar(s, "none"), s / ".session/artifacts/top"):
-        with refused(errno.ENOENT):
-            gone.read_text()
+def test_what_two_append_at_once_is_both_there(live: Mounted, s: Path) -> None:
+    tags = s / ".session/tags"
+    tags.write_text("first\n")
+    with open(tags, "a") as one, open(tags, "a") as two:
+        one.write("one\n")
+        two.write("two\n")
+        two.flush()
+        two.write("three\n")
+    assert tags.read_text() == "first\ntwo\nthree\none\n"
+    live.shell("for i in 1 2 3 4 5 6 7 8; do echo t$i >> .session/tags & done; wait", s)
+    assert set(tags.read_text().split()) == {"first", "one", "two", "three", *(f"t{n}" for n in range(1, 9))}
+    with open(tags, "a") as file:
+        file.truncate(0)
+        file.write("only\n")
+    assert tags.read_text() == "only\n"
 
 
-def test_a_sidecar_is_written_whole_or_not_at_all(live: Mounted, s: Path) -> None:
-    (s / "f").write_text("x")
-    path = sidecar(s, "f")
-    document = json.loads(path.read_text())
-    document |= {"artifact_type": "tool_result", "tags": ["t"], "custom": {"n": 1.5}, "description": "d"}
-    path.write_text(json.dumps(document, indent=4))
-    now = json.loads(path.read_text())
-    assert (now["artifact_type"], now["tags"], now["custom"], now["version"]) == ("tool_result", ["t"], {"n": 1.5}, 1)
-    path.write_text('{"tags": ["only"]}')
-    now = json.loads(path.read_text())
-    assert (now["tags"], now["custom"]) == (["only"], {"n": 1.5})
-    before, seen = path.read_text(), len(events(s))
-    assert [e["kind"] for e in events(s)][-2:] == ["artifact.updated"] * 2
-    for bad in (
-        "", "{", "[1]", '{"artifact_type": "Bad Type"}', '{"custom": 3}', '{"tags": ["a", 1]}', '{"size": 7}',
-        '{"tags": ["changed"], "name": "other"}', '{"custom": {"x": Infinity}}', '{"nope": 1}', '{"tags": null}',
-    ):  # fmt: skip
-        if bad:
-            with refused(errno.EINVAL, what=bad):
-                path.write_text(bad)
-        assert path.read_text() == before, bad
-    assert len(events(s)) == seen
-    assert (s / "f").read_text() == "x"
+def test_a_half_written_file_is_applied_when_it_is_closed(live: Mounted, s: Path) -> None:
+    path, seen = s / ".session/session.json", len(events(s))
+    before = path.read_text()
+    with open(path, "wb", buffering=0) as file:
+        file.write(b'{"tags": ["whole"], ')
+        assert path.read_text() == before
+        with refused(errno.EINVAL):
+            os.fsync(file.fileno())
+        assert path.read_text() == before
+        file.write(b'"description": "text"}')
+        assert path.read_text() == before
+    assert ((s / ".session/tags").read_text(), (s / ".session/description").read_text()) == ("whole\n", "text\n")
+    assert len(events(s)) == seen + 1
 
 
-def test_a_sidecar_of_a_file_being_written_is_applied_to_it(live: Mounted, s: Path) -> None:
-    with open(s / "f", "w") as file:
-        file.write("one")
-        file.flush()
-        os.fsync(file.fileno())
-        sidecar(s, "f").write_text('{"tags": ["t"]}')
-        file.write(" two")
-    assert (s / "f").read_text() == "one two"
-    assert json.loads(sidecar(s, "f").read_text())["tags"] == ["t"]
+def test_children_and_parent_are_two_sides(live: Mounted, s: Path) -> None:
+    child = live.sessions / f"{s.name}-child"
+    (s / ".session/children" / child.name).mkdir()
+    assert os.listdir(s / ".session/children") == [child.name]
+    assert (child / ".session/parent").read_text() == (s / ".session/id").read_text()
+    with refused(errno.EINVAL):
+        (s / ".session/parent").write_text(f"{child.name}\n")
+    (child / "f").write_text("x")
+    assert (s / ".session/children" / child.name / "f").read_text() == "x"
+    live.shell(": > .session/parent", child)
+    wait_for(lambda: not os.listdir(s / ".session/children"))
 
 
 def test_the_trail_is_of_exact_size_and_a_chain(live: Mounted, s: Path) -> None:

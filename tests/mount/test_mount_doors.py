@@ -182,3 +182,12 @@ def test_the_readme_cannot_be_opened_for_writing(live: Mounted, flags: int) -> N
     with refused(errno.EROFS, errno.EACCES):
         os.close(os.open(live.path / "README", flags))
     assert (live.path / "README").read_bytes() == before
+
+
+def test_a_name_that_another_door_has_just_removed_can_be_made_anew(live: Mounted, s: Path, door: Store) -> None:
+    for number in range(5):
+        (s / "f").write_text(f"old {number}")
+        assert (s / "f").stat().st_size == 5
+        door.artifacts.delete(s.name, "f")
+        (s / "f").write_text(f"new {number}")
+        assert (s / "f").read_text() == f"new {number}"

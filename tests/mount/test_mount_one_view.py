@@ -264,3 +264,42 @@ def test_a_file_renamed_elsewhere_is_written_on_by_its_handle(live: Mounted, s: 
         writer.write(b" three")
     wait_for(lambda: os.listdir(s) == ["moved"], seconds=1.5)
     assert (s / "moved/g").read_bytes() == b"one two three"
+
+
+def test_a_mapping_follows_the_files_size(live: Mounted, s: Path) -> None:
+    (s / "f").write_bytes(b"a" * 12_288)
+    with open(s / "f", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        os.truncate(s / "f", 5000)
+        assert mapped[4096:8192] == b"a" * 904 + bytes(3192), "behind the end there are zeros"
+        mapped[4999] = ord("z")
+        os.truncate(s / "f", 12_288)
+        assert mapped[:] == b"a" * 4999 + b"z" + bytes(7288)
+        mapped.flush()
+    assert (s / "f").read_bytes() == b"a" * 4999 + b"z" + bytes(7288)
+
+
+def test_a_private_mapping_changes_nothing_and_mappings_share_their_bytes(live: Mounted, s: Path) -> None:
+    (s / "f").write_bytes(b"a" * 8192)
+    with (
+        open(s / "f", "r+b", buffering=0) as file,
+        mmap.mmap(file.fileno(), 0) as one,
+        mmap.mmap(file.fileno(), 0) as two,
+        mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as private,
+    ):
+        private[:4] = b"mine"
+        one[4:8] = b"both"
+        assert two[:8] == b"aaaaboth"
+        os.pwrite(file.fileno(), b"written", 4096)
+        assert one[4096:4103] == b"written"
+        assert private[:4] == b"mine"
+        one.flush()
+        assert os.pread(file.fileno(), 8, 0) == b"aaaaboth"
+    assert (s / "f").read_bytes() == b"aaaaboth" + b"a" * 4088 + b"written" + b"a" * 4089
+
+
+def test_what_was_truncated_by_its_path_can_be_mapped_at_once(live: Mounted, s: Path) -> None:
+    (s / "f").write_bytes(b"a" * 100)
+    os.truncate(s / "f", 50)
+    with open(s / "f", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[:4] = b"mmap"
+    wait_for(lambda: (s / "f").read_bytes() == b"mmap" + b"a" * 46)

@@ -309,7 +309,6 @@ def test_the_reserved_name(live: Mounted, s: Path) -> None:
         lambda: os.rename(s / "f", s / ".session"),
         lambda: os.rename(s / ".session", s / "g"),
         lambda: os.rename(s / ".session/name", s / "g"),
-        (s / ".session/new").touch,
         (s / ".session/dir").mkdir,
         (s / ".session/name").unlink,
         (s / ".session").rmdir,
@@ -373,6 +372,20 @@ def test_rmdir_deletes_an_empty_session_or_a_frozen_one_whole(live: Mounted, s: 
     live.command("session", "restore", s.name)
     assert (s / "d/f").read_text() == "x"
     assert (s / ".session/status").read_text() == "completed\n"
+
+
+def test_rm_of_a_frozen_session_fails_file_by_file(live: Mounted, s: Path) -> None:
+    live.shell("mkdir -p a/b; echo 1 > one; echo 2 > a/two; ln -s one link", s)
+    (s / ".session/status").write_text("completed")
+    said = live.shell(f"rm -rf {s.name}", live.sessions, check=False)
+    assert said.returncode == 1
+    for name in ("one", "a/two", "link", "a/b"):
+        assert f"cannot remove '{s.name}/{name}': Read-only file system" in said.stderr
+    assert live.shell("find . | sort | tr '\\n' ' '", s).stdout == ". ./a ./a/b ./a/two ./link ./one "
+    s.rmdir()
+    live.command("session", "restore", s.name)
+    wait_for(s.exists)
+    assert (s / "a/two").read_text() == "2\n"
 
 
 def test_a_session_removed_with_rm_is_restored_whole(live: Mounted, s: Path) -> None:

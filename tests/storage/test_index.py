@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
-from llmspellfs.storage.index import Index
+from llmspellfs.storage.index import _KEPT, _MOST, Index
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -108,14 +108,28 @@ def test_a_snapshot_sees_one_state(tmp_path: Path) -> None:
     index.close()
 
 
-def test_readers_beyond_the_pool_wait_their_turn(tmp_path: Path) -> None:
+def test_readers_beyond_the_bound_wait_their_turn(tmp_path: Path) -> None:
     index = Index(tmp_path / "index.db", busy_seconds=0.2)
-    lent = [index.lend() for _ in range(8)]
+    lent = [index.lend() for _ in range(_MOST)]
     with pytest.raises(StoreBusy), index.read():
         pass
     for connection in lent:
         index.take_back(connection)
     assert get(index, "a") is None
+    index.close()
+
+
+def test_only_a_few_connections_are_kept(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db")
+    lent = [index.lend() for _ in range(3 * _KEPT)]
+    for connection in lent:
+        index.take_back(connection)
+    kept = set(index._idle)
+    assert len(kept) == _KEPT
+    for connection in lent:
+        if connection not in kept:
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.execute("SELECT 1")
     index.close()
 
 

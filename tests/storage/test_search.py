@@ -465,7 +465,7 @@ def test_views_list_what_is_live(store: Filling) -> None:
     store.delete_session(gone)
     assert list_types(store.db) == ["alpha", "zeta"]
     assert list_tags(store.db) == ["both", "file", "s-tag"]
-    assert sessions_with_tag(store.db, "both") == [a]
+    assert sessions_with_tag(store.db, "both") == ["a"]
     assert sessions_with_tag(store.db, "file") == sessions_with_tag(store.db, "s-gone") == []
 
 

@@ -176,13 +176,13 @@ def test_views_list_a_session_in_one_question(walker: Walker, s: str, monkeypatc
         walker.tree.mkdir(f"{s}/d{number}", 0o755, walker.caller)
         walker.write(f"{s}/d{number}/f", b"x")
     asked: list[Any] = []
-    query = walker.store.artifacts.query
+    names = walker.store.search.names
 
-    def counted(**wanted: Any) -> Any:
+    def counted(*wanted: Any) -> Any:
         asked.append(wanted)
-        return query(**wanted)
+        return names(*wanted)
 
-    monkeypatch.setattr(walker.store.artifacts, "query", counted)
+    monkeypatch.setattr(walker.store.search, "names", counted)
     top = f"/by-type/user_input/{s.rpartition('/')[2]}"
     assert sorted(name for name, _ in walker.tree.listdir(top)) == [f"d{number}" for number in range(5)]
     for number in range(5):

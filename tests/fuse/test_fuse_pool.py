@@ -1,0 +1,107 @@
+"""The reserve: calls that take long, more of them than there are threads, and what others see meanwhile."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fuse.conftest import FakeMount
+
+THREADS, SLOW = 2, 8
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Iterator[FakeMount]:
+    """A mount with two threads."""
+    mount = FakeMount(tmp_path, f"threads={THREADS}")
+    for number in range(SLOW):
+        (mount.path / f"slow{number}").write_bytes(b"SLOW")
+    yield mount
+    mount.end()
+
+
+@contextmanager
+def slow_reads(mount: FakeMount) -> Iterator[list[concurrent.futures.Future[bytes]]]:
+    """Keep as many calls going as there are slow files; each takes two seconds."""
+    with concurrent.futures.ThreadPoolExecutor(SLOW) as pool:
+        yield [pool.submit((mount.path / f"slow{number}").read_bytes) for number in range(SLOW)]
+
+
+def threads_of(mount: FakeMount) -> int:
+    return len(os.listdir(f"/proc/{mount.process.pid}/task"))
+
+
+def use(mount: FakeMount, times: int) -> None:
+    for number in range(times):
+        (mount.path / f"quick{number % 7}").write_bytes(b"quick")
+        os.listdir(mount.path)
+
+
+def test_more_slow_calls_than_threads_delay_nobody(few: FakeMount) -> None:
+    with slow_reads(few) as slow:
+        time.sleep(0.1)
+        start = time.monotonic()
+        use(few, 20)
+        (few.path / "new").mkdir()
+        os.rename(few.path / "new", few.path / "newer")
+        assert time.monotonic() - start < 1.5
+        assert not any(future.done() for future in slow)
+    assert {future.result() for future in slow} == {b"SLOW"}
+
+
+def test_the_reserve_serves_only_while_it_has_to(few: FakeMount) -> None:
+    use(few, 100)
+    before = threads_of(few)
+    with slow_reads(few):
+        time.sleep(1)
+        use(few, 1)
+        assert threads_of(few) > before + SLOW - THREADS
+    give_up = time.monotonic() + 10
+    while threads_of(few) > before:
+        assert time.monotonic() < give_up
+        time.sleep(0.15)
+        use(few, 1)
+    use(few, 100)
+    assert threads_of(few) <= before + 1  # on a busy machine, two threads may not be enough for a moment
+
+
+def test_the_reserve_knows_the_request_that_it_serves(few: FakeMount) -> None:
+    (few.path / "open").write_bytes(b"x")
+    with slow_reads(few), (few.path / "open").open("rb"):
+        time.sleep(0.3)
+        (few.path / "open").unlink()
+    assert "hide /open unlinked" in few.asked()
+
+
+def test_a_signal_lets_the_reserve_finish_too(few: FakeMount) -> None:
+    descriptors = [os.open(few.path / f"slow{number}", os.O_RDONLY) for number in range(SLOW)]
+    with concurrent.futures.ThreadPoolExecutor(SLOW) as pool:
+        slow = [pool.submit(os.pread, descriptor, 4, 0) for descriptor in descriptors]
+        time.sleep(0.7)
+        few.process.terminate()
+        assert {future.result() for future in slow} == {b"SLOW"}
+    assert few.process.wait(10) == 0
+    assert few.asked()[-1] == "destroy"
+    assert "Traceback" not in few.log.read_text()
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="not connected"):
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("pause", [0.05, 3])
+def test_an_unmount_ends_the_reserve_in_whatever_it_does(few: FakeMount, pause: float) -> None:
+    with slow_reads(few):
+        time.sleep(0.3)
+        use(few, 3)
+        time.sleep(pause)
+        subprocess.run(["fusermount", "-u", "-z", str(few.path)], check=True)
+    assert few.process.wait(10) == 0
+    assert few.asked()[-1] == "destroy"
+    assert "Traceback" not in few.log.read_text()

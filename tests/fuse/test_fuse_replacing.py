@@ -1,0 +1,70 @@
+"""What the kernel hears while a rename is under way, without a kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+import time
+
+import pytest
+
+from llmspellfs.fuse import replacing
+from llmspellfs.fuse.channel import Channel
+from llmspellfs.fuse.replacing import Replacing
+
+GETATTR, SETXATTR, OPEN, LOOKUP = 3, 21, 14, 1
+_SEND = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class Device:
+    """A channel whose answers are heard here; `opcode` is that of the request being served."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self.opcode = 0
+        self._plain = _SEND(self._hear)
+        address = ctypes.cast(self._plain, ctypes.c_void_p).value
+        self.channel = Channel(send=address)
+        self.answers = Replacing(self.channel, lambda: memoryview(struct.pack("=IIQ", 40, self.opcode, 0)))
+        self.plain = address
+
+    def _hear(self, _channel: int, pieces: int | None, count: int) -> int:
+        assert (pieces is None) == (count == 0)
+        if pieces is not None:
+            header = ctypes.c_size_t.from_address(pieces).value
+            self.heard.append(-ctypes.c_int32.from_address(header + 4).value)
+        return 0
+
+    def answer(self, opcode: int, error: int) -> int:
+        """Answer a request as libfuse does, and return the errno that arrives."""
+        self.opcode = opcode
+        header = ctypes.create_string_buffer(struct.pack("=IiQ", 16, -error, 1))
+        pieces = (ctypes.c_size_t * 2)(ctypes.addressof(header), 16)
+        assert _SEND(self.channel.send)(None, ctypes.addressof(pieces), 1) == 0
+        return self.heard.pop()
+
+
+def test_an_inode_that_is_gone_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replacing, "_AFTER", 0.05)
+    device = Device()
+    assert device.answer(OPEN, errno.ENOENT) == errno.ENOENT
+    with device.answers.one(), device.answers.one():
+        for opcode, error, heard in (
+            (OPEN, errno.ENOENT, errno.ESTALE), (GETATTR, errno.ENOENT, errno.ESTALE), (OPEN, errno.EIO, errno.EIO),
+            (LOOKUP, errno.ENOENT, errno.ENOENT), (SETXATTR, errno.ENOENT, errno.ENOENT), (OPEN, 0, 0),
+        ):  # fmt: skip
+            assert device.answer(opcode, error) == heard
+    assert device.answer(OPEN, errno.ENOENT) == errno.ESTALE
+    time.sleep(0.06)
+    assert device.channel.send != device.plain
+    device.answer(OPEN, 0)
+    assert device.channel.send == device.plain
+    assert device.answer(OPEN, errno.ENOENT) == errno.ENOENT
+
+
+def test_a_request_without_an_answer_passes() -> None:
+    device = Device()
+    with device.answers.one():
+        assert _SEND(device.channel.send)(None, None, 0) == 0
+    assert device.heard == []
