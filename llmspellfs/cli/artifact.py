@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmspellfs.cli import history as past
-from llmspellfs.cli import params, render
+from llmspellfs.cli import params, render, replay
 from llmspellfs.cli.app import App, Group, pass_app
 from llmspellfs.errors import AlreadyExists, NotFound
 
@@ -23,7 +23,7 @@ def artifact() -> None:
     """Store, read and list artifacts. REF is SESSION:NAME or an artifact's id."""
 
 
-for _command in past.OF_ARTIFACTS:
+for _command in (*past.OF_ARTIFACTS, *replay.OF_ARTIFACTS):
     artifact.add_command(_command)
 
 
@@ -96,24 +96,13 @@ def get(app: App, ref: str, target: str, force: bool) -> None:
 
 def _copy_out(store: Store, found: Artifact, target: str) -> None:
     """Write *found* to *target*, which is there whole or not at all."""
-    folder, base = os.path.split(target)
+    from llmspellfs.service.outgoing import write_whole
+
+    folder = os.path.dirname(target)
     if not os.path.isdir(folder or "."):
         raise NotFound("folder", folder)
-    partial = os.path.join(folder, f".{base[:200]}.{os.getpid()}.part")
-    try:
-        with (
-            open(partial, "xb") as file,
-            store.artifacts.open(found) as reader,
-            render.Bar(found.name, found.size, is_bytes=True) as bar,
-        ):
-            for block in reader.blocks():
-                file.write(block)
-                bar.update(file.tell())
-        os.replace(partial, target)
-    except BaseException:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise
+    with store.artifacts.open(found) as reader, render.Bar(found.name, found.size, is_bytes=True) as bar:
+        write_whole(target, reader.blocks(), bar.update)
 
 
 def _stream(store: Store, found: Artifact) -> None:

@@ -8,6 +8,7 @@ from llmspellfs.cli.views import Column, View, iso, short_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from llmspellfs.fuse.processes import Daemon
 
@@ -26,6 +27,13 @@ def mount_json(live: Daemon) -> dict[str, Any]:
         "since": iso(live.since_ns),
         "options": dict(live.options),
     }
+
+
+def mount_points(store: Path | None) -> list[str]:
+    """Return where the store in the folder *store* is mounted now, oldest first; one in memory is nowhere."""
+    from llmspellfs.fuse.mountpoint import live_mounts
+
+    return [] if store is None else [live.mountpoint for live in live_mounts() if live.store == str(store.resolve())]
 
 
 _COLUMNS: tuple[Column[Daemon], ...] = (

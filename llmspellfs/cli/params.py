@@ -24,6 +24,16 @@ def bound(text: str) -> str | float:
     return text
 
 
+def size(text: str) -> int:
+    """Return the bytes that *text* says as the query language does: `300`, `10k`, `1.5M`, `2G`."""
+    from llmspellfs.model.query_values import read_size
+
+    try:
+        return read_size("=", text).low or 0
+    except InvalidValue as error:
+        raise click.BadParameter(error.message) from None
+
+
 def parse_metadata(pairs: Iterable[str]) -> dict[str, Any] | None:
     """Return the object that `KEY=VALUE` words say, or None where there are none.
 

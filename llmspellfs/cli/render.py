@@ -168,14 +168,21 @@ def failure(error: Exception, *, debug: bool = False) -> int:
         flush()
     except OSError:
         silence()
-    if debug:
+    if debug and not isinstance(error, errors.ScriptFailed):
         traceback.print_exception(error, file=sys.stderr)
-        if script := getattr(error, "traceback", None):
-            sys.stderr.write(f"{script}\n")
     sys.stderr.write(f"llmspellfs: {visible(_message(error))}\n")
+    for line in script_frames(error):
+        sys.stderr.write(f"{line}\n")
     if isinstance(error, click.ClickException):
         return error.exit_code
     return next((EXIT_STATUS[kind] for kind in type(error).__mro__ if kind in EXIT_STATUS), FAILED)
+
+
+def script_frames(error: Exception) -> list[str]:
+    """Return the lines of the Lua traceback of a script's *error*, as they can be shown."""
+    text = error.traceback if isinstance(error, errors.ScriptFailed) else ""
+    _, title, frames = text.rpartition("\nstack traceback:\n")
+    return [title.strip(), *(f"\t{visible(frame.strip())}" for frame in frames.splitlines())] if title else []
 
 
 def _message(error: Exception) -> str:

@@ -23,6 +23,7 @@ COMMANDS = {
     "umount": "mount:umount",
     "mounts": "mount:mounts",
     "run": "script:run",
+    "repl": "repl:repl",
     "find": "query:find",
     "session": "session:session",
     "artifact": "artifact:artifact",

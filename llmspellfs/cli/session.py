@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmspellfs.cli import history, params, render
+from llmspellfs.cli import history, params, render, replay
 from llmspellfs.cli.app import App, Group, pass_app
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def session() -> None:
     """Make, list, show and change sessions. REF is a directory name, an id or the start of one."""
 
 
-for _command in history.OF_SESSIONS:
+for _command in (*history.OF_SESSIONS, *replay.OF_SESSIONS):
     session.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The Lua door: `Session`, `Artifact`, `Tool` and `JSON` for scripts, over the same store as the other doors.
+"""The Lua door: `Session`, `Artifact`, `Tool`, `JSON`, `State`, `Event` and `Hook`, over the same store as other doors.
 
 `runtime.Script` runs a script; one module for each global says what its functions take and give; `values`
 carries values across, and the `.lua` files beside are what runs on Lua's side. The room translates and

@@ -6,51 +6,68 @@ It belongs to the script's thread.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.model.event import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from llmspellfs.lua.values import Raw, Values
     from llmspellfs.service.store import Store
 
 DOOR = "lua"
-_SESSION = "session"
+_PARTS: Final = ("session_id", "sequence", "content_hash")
+
+
+def _nowhere() -> tuple[str, ...]:
+    return ()
 
 
 class Context:
     """One script's view of a *store*; `current` is the id of its current session, if it has one."""
 
-    def __init__(self, store: Store, values: Values, current: str | None = None) -> None:
-        """Act on *store* as its origin's actor, through the door `lua`."""
+    def __init__(
+        self,
+        store: Store,
+        values: Values,
+        current: str | None = None,
+        mounts: Callable[[], Iterable[str]] | None = None,
+    ) -> None:
+        """Act on *store* as its origin's actor, through the door `lua`.
+
+        *mounts* gives the mount points where the store is mounted now.
+        """
         self.store = store
         self.values = values
         self.current = current
+        self.mounts = mounts or _nowhere
         actor = store.origin.actor if store.origin else f"uid:{os.getuid()}"
         self.origin = Origin(actor, DOOR)
 
-    def session(self, value: Raw) -> str:
-        """Return the session that *value* names; nil and "" name the current one.
+    def session(self, value: Raw, where: str = "session") -> str:
+        """Return the session that *value* names; nil and "" name the current one. *where* names it in errors.
 
         Raises InvalidValue where there is no current session, or *value* is no string.
         """
         if value is None or value == b"":
             if self.current is None:
-                raise InvalidValue(_SESSION, "none is given, and no current session is set")
+                raise InvalidValue(where, "none is given, and no current session is set")
             return self.current
         if not isinstance(value, bytes):
-            raise InvalidValue(_SESSION, f"expected an id or a name, not a {self.values.kind(value)}")
-        return self.values.text(value, _SESSION)
+            raise InvalidValue(where, f"expected a session's id or name, got {self.values.described(value)}")
+        return self.values.text(value, where)
 
-    def artifact(self, value: Raw) -> str:
+    def artifact(self, value: Raw, where: str = "artifact") -> str:
         """Return the artifact that *value* names: its id or name, or a table with the id's three parts."""
         values = self.values
         if values.is_table(value):
-            parts = {part: value[part.encode()] for part in ("session_id", "sequence", "content_hash")}
-            if None not in parts.values():
-                return "/".join(values.text(item, part) for part, item in parts.items())
-            raise InvalidValue("artifact", "expected a table with session_id, sequence and content_hash")
+            own = dict(value.items())  # no metamethod of a script's is called
+            parts = [own.get(part.encode()) for part in _PARTS]
+            if None in parts:
+                raise InvalidValue(where, "expected a table with session_id, sequence and content_hash")
+            return "/".join(values.text(item, f"{where}.{part}") for part, item in zip(_PARTS, parts, strict=True))
         if not isinstance(value, bytes):
-            raise InvalidValue("artifact", f"expected an id or a name, not {values.kind(value)}")
-        return values.text(value, "artifact")
+            raise InvalidValue(where, f"expected an artifact's id or name, got {values.described(value)}")
+        return values.text(value, where)

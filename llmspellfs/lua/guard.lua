@@ -2,8 +2,10 @@
 local host = ...
 
 local raw_pcall, raw_xpcall, resume, error = pcall, xpcall, coroutine.resume, error
-local getmetatable, type, tostring = debug.getmetatable, type, tostring
+-- All that is called later is a local: a script may have replaced the globals by then.
+local getmetatable, type, tostring, load, rawequal = debug.getmetatable, type, tostring, load, rawequal
 local getinfo, traceback = debug.getinfo, debug.traceback
+local pack, unpack = table.pack, table.unpack
 local SELF = getinfo(1, "S").source
 
 -- The error value that ends a script.
@@ -58,7 +60,8 @@ local function described(value)
   return ("(error object is a %s value)"):format(type(value))
 end
 
--- Runs `code`: true; nil when it is leaving early; or false, the message and the traceback.
+-- Runs `code`: true; nil when it is leaving early; or false, the message and the traceback. What it returns goes to
+-- host.show, where there is one.
 function host.run(code, name, ...)
   local chunk, why = load(code, name, "t")
   if not chunk then return false, why, "" end
@@ -69,7 +72,9 @@ function host.run(code, name, ...)
     trace = traceback(text, 2):gsub("\n[^\n]*%[llmspellfs%]:[^\n]*", ""):gsub("\n[^\n]*'raw_xpcall'[^\n]*", "")
     return text
   end
-  local ok, value = raw_xpcall(chunk, handle, ...)
+  local results = pack(raw_xpcall(chunk, handle, ...))
+  if results[1] and host.show then results = pack(raw_xpcall(host.show, handle, unpack(results, 2, results.n))) end
+  local ok, value = results[1], results[2]
   if ok then return true end
   if ending(value) then return nil, value end
   return false, tostring(value), trace

@@ -5,6 +5,7 @@ local checked = host.checked
 write, flush, exit = checked(write), checked(flush), checked(exit)
 
 local type, select, tostring, concat, error = type, select, tostring, table.concat, error
+local pcall, math_type, tointeger = pcall, math.type, math.tointeger
 local io_output, io_type, io_close, io_write = io.output, io.type, io.close, io.write
 
 function print(...)
@@ -93,8 +94,8 @@ end
 
 function os.exit(code)
   if code == nil or code == true then code = 0 elseif code == false then code = 1 end
-  if math.type(code) ~= "integer" then
-    code = math.tointeger(code) or error("bad argument #1 to 'exit' (number expected, got " .. type(code) .. ")", 2)
+  if math_type(code) ~= "integer" then
+    code = tointeger(code) or error("bad argument #1 to 'exit' (number expected, got " .. type(code) .. ")", 2)
   end
   exit(code)
 end

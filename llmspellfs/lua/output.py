@@ -1,11 +1,13 @@
 """Where a script's `print` and `io.write` go: one stream, so that they come out in the order of the calls.
 
-It belongs to the script's thread. Lines appear at once on a terminal; elsewhere at `flush`, or when the
+It belongs to the script's thread. Lines appear at once on a terminal and in a pipe; elsewhere at `flush`, or when the
 stream's own buffer is full.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from typing import IO, Any
 
@@ -18,7 +20,7 @@ class Output:
         self._stream: IO[Any] = sys.stdout if stream is None else stream
         self._stream.flush()
         self._bytes: IO[bytes] | None = _binary(self._stream)
-        self._by_line = self._stream.isatty()
+        self._by_line = _is_watched(self._stream)
 
     def write(self, data: bytes) -> None:
         """Write *data*."""
@@ -39,3 +41,11 @@ def _binary(stream: IO[Any]) -> IO[bytes] | None:
     if hasattr(stream, "encoding"):
         return getattr(stream, "buffer", None)
     return stream
+
+
+def _is_watched(stream: IO[Any]) -> bool:
+    # Somebody may be following: everything but regular files and what is in memory only.
+    try:
+        return not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:
+        return stream.isatty()

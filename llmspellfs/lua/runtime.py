@@ -8,6 +8,7 @@ time; limits on a script's time and memory are not its matter.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from importlib.resources import files
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
@@ -16,22 +17,32 @@ from lupa import lua54
 
 from llmspellfs.errors import ScriptFailed
 from llmspellfs.lua.artifacts import ArtifactFunctions
+from llmspellfs.lua.batches import ArtifactBatch, SessionBatch
+from llmspellfs.lua.builder import BuilderFunctions
 from llmspellfs.lua.context import Context
 from llmspellfs.lua.errors import Leave, answering
+from llmspellfs.lua.events import EventFunctions
+from llmspellfs.lua.history import HistoryFunctions
+from llmspellfs.lua.hooks import DEPTH, HookFunctions
 from llmspellfs.lua.jsontext import JsonFunctions
 from llmspellfs.lua.output import Output
+from llmspellfs.lua.recording import recorded
+from llmspellfs.lua.replaying import ReplayFunctions, run_in_child
 from llmspellfs.lua.sessions import SessionFunctions
+from llmspellfs.lua.states import StateFunctions
 from llmspellfs.lua.tools import ToolFunctions
-from llmspellfs.lua.values import Marks, Raw, Values, encode
+from llmspellfs.lua.values import Marks, Raw, Values, decode, encode
+from llmspellfs.service.state import TRIES
+from llmspellfs.tools.registry import Registry
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from llmspellfs.lua.limits import Bounds
     from llmspellfs.service.store import Store
 
 _CHUNK = b"=[llmspellfs]"
-_FILES = ("tables", "strings", "guard", "prelude")
+_FILES = ("tables", "strings", "guard", "prelude", "batches")
 
 
 class _Functions(Protocol):
@@ -50,28 +61,43 @@ class Script:
         session: str | None = None,
         args: Sequence[str] = (),
         stdout: IO[Any] | None = None,
+        record: bool = False,
+        bounds: Bounds | None = None,
+        mounts: Callable[[], Iterable[str]] | None = None,
     ) -> None:
         """Give scripts the *store*, *session* as the current one, *args* as their arguments.
 
-        What they print goes to *stdout*, a stream of bytes or text; None is this process's standard output.
+        What they print goes to *stdout*, a stream of bytes or text; None is this process's standard output. With
+        *record* each run leaves its record in the sessions that it changes (see `service.records`). With *bounds* the
+        script is one that is not trusted: it has what `sandbox.lua` leaves, and no more memory; what of the store is
+        within its reach, and its time, are for the caller to bound (`service.confined`, `limits`).
+        *mounts* gives the mount points where the store is mounted now, for `Session.path`.
         Raises NotFound or InvalidValue where *session* names none or several.
         """
         current = None if session is None else store.sessions.get(session).id
         self._args = [_os_bytes(arg) for arg in args]
+        self._record = record
         self._output = Output(stdout)
         self._ended: BaseException | None = None
-        self._lua = _new_runtime()
+        self._lua = _new_runtime(None if bounds is None else bounds.memory)
         self._host = self._lua.table()
         for name in _FILES:
             self._load(name, self._host)
         self._values = Values(self._lua, Marks(*(self._host[name.encode()] for name in Marks._fields)))
-        self._install(self._values, Context(store, self._values, current))
+        self._context = Context(store, self._values, current, mounts)
+        registry = Registry(installed=bounds is None)
+        self._install(self._values, self._context, registry)
+        self._install_replay(ReplayFunctions(self._context, run_in_child if bounds is None else None))
+        self._install_callbacks(self._context)
+        if bounds is not None:
+            self._load("sandbox", self._host)
 
     def run_file(self, path: str | os.PathLike[str]) -> int:
         """Run the script in the file *path* and return its exit status; raise as `run_code`, or OSError."""
         with open(path, "rb") as file:
             code = file.read()
         name = _os_bytes(path)
+        self._search_beside(name)
         return self._run(_without_first_line(code), b"@" + name, name)
 
     def run_code(self, code: str | bytes, name: str = "=(-e)") -> int:
@@ -85,6 +111,13 @@ class Script:
         return self._run(_without_first_line(raw), chunk, chunk.lstrip(b"@="))
 
     def _run(self, code: bytes, chunk: bytes, shown: bytes) -> int:
+        if not self._record:
+            return self._execute(code, chunk, shown)
+        with recorded(self._context, code, decode(shown), [decode(arg) for arg in self._args]) as run:
+            run.status = self._execute(code, chunk, shown)
+            return run.status
+
+    def _execute(self, code: bytes, chunk: bytes, shown: bytes) -> int:
         self._ended = None
         self._lua.globals()[b"arg"] = self._lua.table_from({0: shown, **dict(enumerate(self._args, 1))})
         try:
@@ -106,21 +139,57 @@ class Script:
             _fail(answer[1], answer[2])
         return 0
 
-    def _install(self, values: Values, context: Context) -> None:
+    def _search_beside(self, name: bytes) -> None:
+        """Have `require` look for modules beside the script first, but where its folder has no form in a path."""
+        package, folder = self._lua.globals()[b"package"], os.path.dirname(name) or b"."
+        if package is None or folder == b"." or any(sign in folder for sign in b";?!"):
+            return
+        beside = b"%b/?.lua;%b/?/init.lua;" % (folder, folder)
+        if not package[b"path"].startswith(beside):
+            package[b"path"] = beside + package[b"path"]
+
+    def _install(self, values: Values, context: Context, registry: Registry) -> None:
         scope, json = self._lua.globals(), JsonFunctions(values)
-        for name, functions in (
-            (b"Session", SessionFunctions(context)), (b"Artifact", ArtifactFunctions(context)),
-            (b"JSON", json), (b"Tool", ToolFunctions(values, json)),
+        many = ArtifactBatch(context, self._host[b"count"], self._host[b"rows"])
+        for name, parts in (
+            (b"Session", (SessionFunctions(context), HistoryFunctions(context), SessionBatch(context))),
+            (b"Artifact", (ArtifactFunctions(context), many)),
+            (b"JSON", (json,)), (b"Tool", (ToolFunctions(values, registry),)),
         ):  # fmt: skip
-            scope[name] = self._module(functions)
+            scope[name] = self._module(*parts)
         scope[b"JSON"][b"null"] = self._host[b"null"]
         scope[b"json"] = scope[b"JSON"]
+        builder = {name.encode(): self._answering(f) for name, f in BuilderFunctions(context).inner().items()}
+        self._load("builder", self._host, scope[b"Session"], self._lua.table_from(builder))
         own = (self._output.write, self._output.flush, _leave)
         self._load("output", self._host, *(self._answering(function) for function in own))
 
-    def _module(self, functions: _Functions) -> Raw:
+    def _install_replay(self, replay: ReplayFunctions) -> None:
+        scope = self._lua.globals()
+        lineage = {name.encode(): self._answering(f) for name, f in replay.of_artifacts().items()}
+        inner = {name.encode(): self._answering(f) for name, f in replay.inner().items()}
+        tables = (
+            self._module(replay),
+            self._host[b"module"](self._lua.table_from(lineage)),
+            self._lua.table_from(inner),
+        )
+        self._load("replaying", self._host, scope[b"Session"], scope[b"Artifact"], *tables)
+
+    def _install_callbacks(self, context: Context) -> None:
+        # Last: hooks go around what is there.
+        scope = self._lua.globals()
+        states, events, hooks = StateFunctions(context), EventFunctions(context), HookFunctions(context)
+        scope[b"State"], scope[b"Event"], scope[b"Hook"] = self._module(states), self._module(events), self._lua.table()
+        modules = {name: scope[name] for name in (b"State", b"Event", b"Hook", b"Session", b"Artifact")}
+        inner = {**states.inner(), **events.inner(), **hooks.inner()}
+        answers = {name.encode(): self._answering(function) for name, function in inner.items()}
+        tables = (self._lua.table_from(modules), self._lua.table_from(answers), hooks.makes())
+        self._load("callbacks", self._host, *tables, TRIES, DEPTH)
+
+    def _module(self, *parts: _Functions) -> Raw:
         answers = {
             name.encode(): self._answering(function, absent=name in functions.ABSENT)
+            for functions in parts
             for name, function in functions.table().items()
         }
         return self._host[b"module"](self._lua.table_from(answers))
@@ -133,12 +202,13 @@ class Script:
         self._lua.execute(code, *arguments, name=_CHUNK)
 
 
-def _new_runtime() -> Raw:
+def _new_runtime(memory: int | None) -> Raw:
     lua = lua54.LuaRuntime(
         encoding=None,
         register_eval=False,
         register_builtins=False,
         unpack_returned_tuples=True,
+        max_memory=memory,
         attribute_handlers=(_deny, _deny),
     )
     lua.execute(b"python, package.loaded.python = nil, nil")

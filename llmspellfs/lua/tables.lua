@@ -3,7 +3,7 @@
 local host = ...
 
 local getmetatable, setmetatable = debug.getmetatable, setmetatable
-local format, rawget = string.format, rawget
+local format, rawget, rawequal = string.format, rawget, rawequal
 
 local ARRAY, OBJECT = { __name = "JSON array" }, { __name = "JSON object" }
 local NULL = setmetatable({}, {
@@ -14,17 +14,26 @@ local NULL = setmetatable({}, {
 })
 
 host.null = NULL
-host.kind = type
 
 -- Gives the marker of a table, and its address, which tells a table that contains itself.
 function host.look(t)
   local meta = getmetatable(t)
-  local mark = t == NULL and "null" or meta == ARRAY and "array" or meta == OBJECT and "object" or nil
+  local mark = nil
+  if rawequal(t, NULL) then mark = "null"
+  elseif rawequal(meta, ARRAY) then mark = "array"
+  elseif rawequal(meta, OBJECT) then mark = "object" end
   return mark, format("%p", t)
 end
 
-function host.as_array(t) return setmetatable(t, ARRAY) end
-function host.as_object(t) return setmetatable(t, OBJECT) end
+-- Marks a table, unless it has a metatable that is a script's own.
+local function marked(t, mark)
+  local meta = getmetatable(t)
+  if meta and not rawequal(meta, ARRAY) and not rawequal(meta, OBJECT) then return nil end
+  return setmetatable(t, mark)
+end
+
+function host.as_array(t) return marked(t, ARRAY) end
+function host.as_object(t) return marked(t, OBJECT) end
 
 -- Lets `fields` answer from `custom` for each key that is not one of `names`.
 function host.fall_through(fields, custom, names)

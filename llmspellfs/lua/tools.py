@@ -1,90 +1,97 @@
-"""`Tool.*`: the tools that scripts call by name. A tool's own failure is in its answer, never an error."""
+"""`Tool.*`: the tools of `llmspellfs.tools` for scripts. A tool's own failure is in its answer, never an error."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from llmspellfs.errors import InvalidValue, NotFound, SpellError
-from llmspellfs.lua import compression
+from llmspellfs.errors import InvalidValue, NotFound
 from llmspellfs.lua.errors import message
-from llmspellfs.lua.options import Options
+from llmspellfs.tools.outcome import Outcome, explained
+from llmspellfs.tools.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmspellfs.lua.jsontext import JsonFunctions
     from llmspellfs.lua.values import Raw, Values
-
-    Tool: TypeAlias = Callable[[Options], Raw]
-
-_ABOUT = {
-    "compression": "compress or decompress a string: gzip, zlib, zstd",
-    "json-processor": "stringify a value as JSON, or parse JSON text",
-}
+    from llmspellfs.tools.tool import Parameter, Tool
 
 
 class ToolFunctions:
     """The functions of the global `Tool`."""
 
-    ABSENT = frozenset({"get"})
-    """Those that answer `nil, message` for what does not exist."""
+    ABSENT: frozenset[str] = frozenset()
+    """Those that answer `nil, message` for what does not exist; `get` does so itself, for a broken tool too."""
 
-    def __init__(self, values: Values, json: JsonFunctions) -> None:
-        """Convert with *values*, and speak JSON through *json*."""
-        self._values, self._json = values, json
-        self._tools: dict[str, Tool] = {
-            "compression": self._compression,
-            "json-processor": self._json_processor,
-        }
+    def __init__(self, values: Values, registry: Registry | None = None) -> None:
+        """Convert with *values*; run the tools of *registry*, or all that there are."""
+        self._values = values
+        self._registry = Registry() if registry is None else registry
 
     def table(self) -> dict[str, Callable[..., object]]:
         """Return the functions by name."""
         return {"execute": self._execute, "list": self._list, "get": self._get, "exists": self._exists}
 
     def _execute(self, name: Raw = None, raw: Raw = None) -> Raw:
-        tool = self._named(name)
+        tool, given = self._name(name, "execute"), self._table(raw)
         try:
-            options = Options(self._values, raw, self._values.text(name, "tool"))
-            return self._values.record({"success": True, "result": tool(options)})
-        except (SpellError, MemoryError) as error:
-            return self._values.record({"success": False, "error": message(error)})
+            outcome = self._registry.execute(tool, {key: self._given(value, key) for key, value in given.items()})
+            return self._answer(outcome)
+        except Exception as error:  # noqa: BLE001  what a tool gives is anyone's, and may have no form in Lua
+            return self._answer(Outcome(success=False, error=explained(error)))
 
     def _list(self) -> Raw:
-        return self._values.to_lua(sorted(self._tools))
+        return self._values.to_lua(self._registry.names())
 
     def _get(self, name: Raw = None) -> Raw:
-        self._named(name)
-        text = self._values.text(name, "tool")
-        return self._values.record({"name": text, "description": _ABOUT[text]})
+        wanted = self._name(name, "get")
+        try:
+            return self._described(wanted, self._registry.get(wanted))
+        except (InvalidValue, NotFound) as error:
+            return None, message(error)
 
     def _exists(self, name: Raw = None) -> bool:
-        return isinstance(name, bytes) and self._values.text(name, "tool") in self._tools
+        return self._registry.exists(self._name(name, "exists"))
 
-    def _named(self, name: Raw) -> Tool:
-        text = self._values.text(name, "tool")
-        if text not in self._tools:
-            raise NotFound("tool", text)
-        return self._tools[text]
+    def _answer(self, outcome: Outcome) -> Raw:
+        if not outcome.success:
+            return self._values.record({"success": False, "error": outcome.error})
+        result = self._values.null if outcome.result is None else self._values.to_lua(outcome.result)
+        return self._values.record({"success": True, "result": result})
 
-    def _json_processor(self, options: Options) -> Raw:
-        operation, value = options.text("operation"), options.raw("input")
-        pretty = options.raw("pretty") is True
-        options.done()
-        if operation == "stringify":
-            return self._json.stringify(value, pretty)
-        if operation == "parse":
-            return self._json.parse(value)
-        raise InvalidValue("operation", f"expected stringify or parse, not {operation!r}")
+    def _described(self, name: str, tool: Tool) -> Raw:
+        """Return what a tool says of itself; its parameters stand in order, and under their names too."""
+        values, fields = self._values, [_fields(parameter) for parameter in tool.parameters]
+        tables = [values.to_lua(one) for one in fields]
+        named = values.table({str(one["name"]).encode(): table for one, table in zip(fields, tables, strict=True)})
+        listed = values.array(tables)
+        parameters = values.fall_through(listed, named, values.table({})) if tables else listed
+        return values.record({"name": name, "description": tool.description, "parameters": parameters})
 
-    def _compression(self, options: Options) -> Raw:
-        operation, algorithm = options.text("operation"), options.text("algorithm") or "gzip"
-        data, level = options.raw("input"), options.integer("level")
-        limit = options.integer("max_size")
-        options.done()
-        if not isinstance(data, bytes):
-            raise InvalidValue("input", f"expected a string, not {self._values.kind(data)}")
-        if operation == "compress":
-            return compression.compress(algorithm, data, level)
-        if operation == "decompress":
-            return compression.decompress(algorithm, data, compression.MAX_OUTPUT if limit is None else limit)
-        raise InvalidValue("operation", f"expected compress or decompress, not {operation!r}")
+    def _given(self, value: Raw, where: str) -> object:
+        return value if isinstance(value, bytes) else self._values.from_lua(value, where, strict=True)
+
+    def _name(self, value: Raw, function: str) -> str:
+        where = f"Tool.{function}: argument 1 (name)"
+        if not isinstance(value, bytes):
+            raise InvalidValue(where, f"expected a string, got {self._values.kind(value)}")
+        return self._values.text(value, where)
+
+    def _table(self, value: Raw) -> dict[str, Raw]:
+        where = "Tool.execute: argument 2 (parameters)"
+        if value is not None and not self._values.is_table(value):
+            raise InvalidValue(where, f"expected a table, got {self._values.kind(value)}")
+        return self._values.mapping(value, where)
+
+
+def _fields(parameter: Parameter) -> dict[str, object]:
+    fields = {
+        "name": parameter.name,
+        "type": parameter.type,
+        "description": parameter.description,
+        "required": parameter.required,
+        "default": parameter.default,
+        "choices": list(parameter.choices) or None,
+        "minimum": parameter.minimum,
+        "maximum": parameter.maximum,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from lupa import lua54
+
 from llmspellfs.errors import InvalidValue
 from llmspellfs.model.values import MAX_DEPTH, Json
 
@@ -29,8 +31,6 @@ class Marks(NamedTuple):
 
     look: Raw
     """From a table to its marker (`array`, `object`, `null` or nil) and its address."""
-    kind: Raw
-    """Lua's `type`."""
     as_array: Raw
     as_object: Raw
     fall_through: Raw
@@ -47,9 +47,17 @@ class Values:
         self._marks = marks
 
     def kind(self, value: Raw) -> str:
-        """Return Lua's name of the type of *value*."""
+        """Return Lua's name of the type of *value*; a coroutine that has not begun is a function here."""
         known = _NAMES.get(type(value))
-        return known if known is not None else bytes(self._marks.kind(value)).decode()
+        return known if known is not None else str(lua54.lua_type(value) or "userdata")
+
+    def described(self, value: Raw) -> str:
+        """Return what a script is told that it gave: a number as it is, else the name of its type."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return number_text(value)
+        if value == b"":
+            return "an empty string"
+        return "JSON.null" if self.is_null(value) else self.kind(value)
 
     def is_table(self, value: Raw) -> bool:
         """Tell whether *value* is a table other than `JSON.null`."""
@@ -72,13 +80,13 @@ class Values:
         if isinstance(value, str):
             return encode(value)
         if kind is int:
-            return value if -_LIMIT <= value < _LIMIT else float(value)  # type: ignore[operator,arg-type]  # an int
+            return _number(value)  # type: ignore[arg-type]  # an int
         if kind in _NAMES:
             return value
         if isinstance(value, Mapping):
             return self._object(value)
         if isinstance(value, list | tuple):
-            return self.array(map(self._inside, value))
+            return self.as_array(self._table_from([self._inside(item) for item in value]))
         raise InvalidValue("value", f"{type(value).__name__} has no form in Lua")
 
     def array(self, items: Iterable[Raw]) -> Raw:
@@ -86,6 +94,14 @@ class Values:
         found = list(items)
         table = self._table_from(found)
         return table if found else self._marks.as_array(table)
+
+    def as_array(self, table: Raw) -> Raw:
+        """Mark *table* as a list, so that it is one in JSON while it is empty; None where its metatable is its own."""
+        return self._marks.as_array(table)
+
+    def as_object(self, table: Raw) -> Raw:
+        """Mark *table* as an object; as in `as_array`."""
+        return self._marks.as_object(table)
 
     def record(self, fields: Mapping[str, object]) -> Raw:
         """Return a table of named *fields*, without those that are None; wrapped tables stay themselves."""
@@ -128,13 +144,13 @@ class Values:
         if value is None:
             return {}
         if not self.is_table(value):
-            raise InvalidValue(where, f"expected a table, not {self.kind(value)}")
+            raise InvalidValue(where, f"expected a table, got {self.described(value)}")
         return {_key(key, where, self.kind(key)): item for key, item in value.items()}
 
     def sequence(self, value: Raw, where: str) -> list[Raw]:
         """Return the list *value* with its values as they are."""
         if not self.is_table(value):
-            raise InvalidValue(where, f"expected a list, not {self.kind(value)}")
+            raise InvalidValue(where, f"expected a list, got {self.described(value)}")
         items = dict(value.items())
         if not _is_list(items):
             raise InvalidValue(where, "expected a list, with the keys 1, 2, 3…")
@@ -143,19 +159,10 @@ class Values:
     def text(self, value: Raw, where: str) -> str:
         """Return the string or number *value* as text; raise InvalidValue where it is no UTF-8 text."""
         if isinstance(value, bytes):
-            return _strictly(value, where, "expected UTF-8 text")
+            return _strictly(value, where, "expected UTF-8 text, got other bytes")
         if isinstance(value, int | float) and not isinstance(value, bool):
             return number_text(value)
-        raise InvalidValue(where, f"expected a string, not {self.kind(value)}")
-
-    def integer(self, value: Raw, where: str) -> int:
-        """Return the number *value*, which must be a whole one."""
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
-            return int(value)
-        raise InvalidValue(where, f"expected a whole number, not {self._shown(value)}")
-
-    def _shown(self, value: Raw) -> str:
-        return str(value) if isinstance(value, float) else self.kind(value)
+        raise InvalidValue(where, f"expected a string, got {self.described(value)}")
 
     def _json(self, value: Raw, where: str, strict: bool, above: tuple[bytes, ...]) -> Json:
         if value is None or isinstance(value, bool | int):
@@ -202,6 +209,15 @@ def encode(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
+
+
+def _number(value: int) -> float:
+    if -_LIMIT <= value < _LIMIT:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidValue("value", "an integer beyond the range of a number") from None
 
 
 def number_text(value: float) -> str:

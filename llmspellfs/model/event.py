@@ -8,11 +8,14 @@ JSON `state` is the hash of, so that a purge can erase them while the chain stil
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from blake3 import blake3
 
+from llmspellfs.errors import InvalidValue
 from llmspellfs.model.times import iso
 from llmspellfs.model.values import canonical
 
@@ -32,6 +35,7 @@ KINDS = frozenset(
         *(f"{kind}.{verb}" for kind in ("folder", "symlink") for verb in (
             "created", "renamed", "moved_in", "moved_out", "deleted", "restored", "purged",
         )),
+        *(f"{kind}.{verb}" for kind in ("run", "replay") for verb in ("started", "finished")),
     ]
 )  # fmt: skip
 
@@ -62,6 +66,20 @@ class Event:
         """What the line says."""
         fields: dict[str, Any] = json.loads(self.line)
         return fields
+
+
+def event_kinds(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return the kinds of events that fit any of *patterns*, in which `*` is any characters and `?` one.
+
+    Raises InvalidValue at a pattern that fits none, which a misspelt kind is.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        fitting = sorted(kind for kind in KINDS if "[" not in pattern and fnmatchcase(kind, pattern))
+        if not fitting:
+            raise InvalidValue("kinds", f"expected a kind such as artifact.stored or session.*, not {pattern!r}")
+        found |= dict.fromkeys(fitting)
+    return tuple(found)
 
 
 def compose_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import lru_cache
 
 DEFAULT = "application/octet-stream"
 
@@ -35,7 +36,14 @@ def guess_mime(name: str) -> str:
     known = _MORE.get(name[dot:].lower())
     if known is not None:
         return known
-    kind, encoding = _TABLE.guess_type(name[name.rfind("/") + 1 :].replace(":", "_"), strict=True)
+    base = name[name.rfind("/") + 1 :].lstrip(".")
+    return _of_suffix(base[base.find(".") :]) if "." in base else DEFAULT
+
+
+@lru_cache(maxsize=1024)
+def _of_suffix(suffix: str) -> str:
+    """Return what everything from a name's first dot on suggests; `mimetypes` looks at no more of a name."""
+    kind, encoding = _TABLE.guess_type("name" + suffix.replace(":", "_"), strict=True)
     if encoding is not None:
         return _ENCODED.get(encoding, DEFAULT)
     return kind or DEFAULT

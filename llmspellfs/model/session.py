@@ -50,6 +50,9 @@ EVENT_KINDS: dict[Action, str] = {
     Action.LOAD: "session.loaded",
 }
 
+FREEZING = frozenset({Action.SUSPEND, Action.COMPLETE, Action.FAIL})
+"""The actions after which the content of a session does not change."""
+
 _ACTION_TO: dict[Status, Action] = {
     Status.ACTIVE: Action.RESUME,
     Status.SUSPENDED: Action.SUSPEND,

@@ -12,8 +12,8 @@ from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind, Ownersh
 from llmspellfs.model.event import Origin
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
-from llmspellfs.model.values import check_metadata, check_tags, check_text, check_type
-from llmspellfs.service import erasure, moves, undelete, versions
+from llmspellfs.service import batches, erasure, moves, undelete, versions
+from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.engine import Engine, Transaction, check_active
 from llmspellfs.service.erasure import PurgeReport
 from llmspellfs.service.intake import Intake
@@ -21,10 +21,10 @@ from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifa
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
 from llmspellfs.service.session_rules import find_place, find_session
-from llmspellfs.service.versions import Given
+from llmspellfs.service.versions import Given, check_given
 from llmspellfs.storage import contents, entries, journal
 from llmspellfs.storage.index import Connection
-from llmspellfs.storage.ingest import Staged
+from llmspellfs.storage.ingest import INLINE_LIMIT, Staged
 
 Progress = Callable[[int], None]
 _BYTES = (bytes, bytearray, memoryview)
@@ -62,7 +62,8 @@ class Artifacts:
         if not isinstance(content, _BYTES) and not hasattr(content, "read"):
             raise InvalidValue("content", f"expected bytes or a binary file, not {type(content).__name__}")
         given = check_given(artifact_type, mime_type, description, tags, custom)
-        self._check_before(session, name, replace)
+        if not isinstance(content, _BYTES) or len(content) > INLINE_LIMIT:
+            self._check_before(session, name, replace)
         start = content.tell() if not isinstance(content, _BYTES) and content.seekable() else None
         try:
             staged = self._intake.stage(content, progress)
@@ -80,11 +81,11 @@ class Artifacts:
     ) -> Artifact:
         own = Ownership(0o644, os.getuid(), os.getgid())
         with self._engine.write(by) as tx:
-            owner = tx.active_session(find_session(tx.db, session).sid)
+            owner = check_active(find_session(tx.db, session))
             return self._store(tx, owner, name, staged, given, own, may_replace)
 
     def _check_before(self, session: str, name: str, may_replace: bool) -> None:
-        """Refuse what cannot succeed before any content is taken; the transaction checks again."""
+        """Refuse what cannot succeed before much content is taken; the transaction checks again."""
         with self._engine.index.read() as db:
             found = check_active(find_session(db, session))
             if not may_replace and _lookup(db, found, name) is not None:
@@ -107,6 +108,14 @@ class Artifacts:
         inode = (next(tx.inos), own.at(tx.now_ns))
         entry = versions.store(tx, self._engine.config, session, place, placed, given, inode=inode)
         return to_artifact(session.id, name, entry)
+
+    def put_many(self, session: str, items: Iterable[NewArtifact], *, by: Origin | None = None) -> builtins.list[str]:
+        """Store *items* as `put` would one after another, in one transaction, and return their ids in that order.
+
+        Their contents are held in memory. Raises as `put` does, and nothing is stored then; the message says which
+        item it is about, counted from 1.
+        """
+        return batches.put_many(self._engine, self._intake, session, items, by)
 
     def put_file(
         self,
@@ -174,13 +183,24 @@ class Artifacts:
 
     def open(self, artifact: Artifact) -> Reader:
         """Return a reader of *artifact*'s content."""
+        if (witness := self._engine.witness) is not None:
+            witness.read(artifact)
         return Reader(self._engine, artifact.content, artifact.content_hash)
 
     def list(self, session: str, *, limit: int | None = None, offset: int = 0) -> list[Artifact]:
         """Return the session's artifacts by sequence."""
         with self._engine.index.snapshot() as db:
             found = find_session(db, session)
-            return to_artifacts(db, found, entries.files(db, found.sid, limit, offset))
+            hidden = self._hidden(found.id)
+            if not hidden:
+                return to_artifacts(db, found, entries.files(db, found.sid, limit, offset))
+            shown = [row for row in entries.files(db, found.sid) if row.facts.sequence not in hidden]
+            return to_artifacts(db, found, shown[offset : None if limit is None else offset + limit])
+
+    def _hidden(self, session_id: str) -> frozenset[int]:
+        """Return the sequences of the records that a script which runs on this thread is not to see: its own."""
+        witness = self._engine.witness
+        return frozenset() if witness is None else witness.hidden(session_id)
 
     def query(
         self,
@@ -213,9 +233,12 @@ class Artifacts:
             "created_after": created_after, "created_before": created_before, "updated_after": updated_after,
             "updated_before": updated_before, "min_size": min_size, "max_size": max_size,
         }  # fmt: skip
-        return self._search.list_artifacts(
+        found = self._search.list_artifacts(
             query, wanted, session=session, sort_by=sort_by, order=order, limit=limit, offset=offset
         )
+        if self._engine.witness is None:
+            return found
+        return [one for one in found if one.sequence not in self._hidden(one.session_id)]
 
     def delete(self, session: str, ref: str, *, by: Origin | None = None) -> Artifact:
         """Delete the artifact, in any state of its session, and return it as it was; raise NotFound, NotAllowed."""
@@ -250,7 +273,7 @@ class Artifacts:
         """Erase every version of the artifact, deleted or not, and content that nothing else uses, for good."""
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
-            sequence = _past_sequence(db, owner, ref)
+            sequence = past_sequence(db, owner, ref)
             if not entries.rows_of_sequence(db, owner.sid, sequence):
                 raise NotFound("artifact", f"{owner.dirname}:{ref}")
         return erasure.purge_artifact(self._engine, owner, sequence, by)
@@ -259,7 +282,7 @@ class Artifacts:
         """Return each retained version of the artifact, oldest first; a deleted one's too."""
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
-            rows = entries.rows_of_sequence(db, owner.sid, _past_sequence(db, owner, ref))
+            rows = entries.rows_of_sequence(db, owner.sid, past_sequence(db, owner, ref))
             if not rows:
                 raise NotFound("artifact", f"{owner.dirname}:{ref}")
             newest = {row.facts.version: row for row in rows}
@@ -300,23 +323,6 @@ class Artifacts:
         """Return the file *entry* of *session* as an artifact."""
         with self._engine.index.read() as db:
             return to_artifacts(db, session, [entry])[0]
-
-
-def check_given(
-    artifact_type: str | None,
-    mime_type: str | None,
-    description: str | None,
-    tags: Iterable[str] | None,
-    custom: Mapping[str, Any] | None,
-) -> Given:
-    """Return the metadata, each part checked where it is given; raise InvalidValue."""
-    return Given(
-        None if artifact_type is None else check_type(artifact_type),
-        None if mime_type is None else check_text(mime_type, "mime_type"),
-        None if description is None else check_text(description, "description"),
-        None if tags is None else check_tags(tags),
-        None if custom is None else check_metadata(custom),
-    )
 
 
 def _lookup(db: Connection, session: Session, name: str) -> Entry | None:
@@ -370,7 +376,7 @@ def _live(db: Connection, session: Session, ref: str) -> Entry:
     return live
 
 
-def _past_sequence(db: Connection, session: Session, ref: str) -> int:
+def past_sequence(db: Connection, session: Session, ref: str) -> int:
     """Return the sequence of the artifact *ref*, live, or else the last that left that name."""
     if ArtifactId.is_id(ref):
         return _own_id(session, ref).sequence

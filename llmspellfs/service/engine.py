@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from llmspellfs.config import Config
 from llmspellfs.errors import NotFound, SessionNotActive
+from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session
 from llmspellfs.service.changes import Changes
@@ -45,6 +47,28 @@ class Transaction:
         return check_active(self.session(sid))
 
 
+class Witness(Protocol):
+    """What follows the work of one thread on a store: a run that is recorded."""
+
+    def begins(self, journal: Journal) -> None:
+        """Take note of a transaction that begins."""
+
+    def ends(self, journal: Journal) -> None:
+        """Add to a transaction that is about to be committed."""
+
+    def wrote(self, journal: Journal) -> None:
+        """Take note of a transaction that has been committed."""
+
+    def read(self, artifact: Artifact) -> None:
+        """Take note of *artifact*, whose content is read."""
+
+    def freezes(self, session: Session) -> None:
+        """Write what belongs into the active *session* while that is possible."""
+
+    def hidden(self, session_id: str) -> frozenset[int]:
+        """Return the sequences of the witness's own artifacts in a session, which the thread is not to see."""
+
+
 def check_active(session: Session) -> Session:
     """Return *session* if its content may change; raise SessionNotActive."""
     if not session.is_active:
@@ -65,6 +89,13 @@ class Engine:
         self._ino_turn = threading.Lock()
         self._spare: deque[int] = deque()
         self._ino_pid = os.getpid()
+        self.witnesses: dict[int, Witness] = {}
+        """By the thread that they follow."""
+
+    @property
+    def witness(self) -> Witness | None:
+        """What follows the work of this thread, if anything does."""
+        return self.witnesses.get(threading.get_ident()) if self.witnesses else None
 
     def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Work:
         """Run one write transaction as *by*; its events and numbers are written before it commits.
@@ -131,11 +162,12 @@ class Engine:
 class Work:
     """One write transaction of the service, as a context; a class, since every change enters one."""
 
-    __slots__ = ("_begun", "_by", "_durable", "_engine", "_inos")
+    __slots__ = ("_begun", "_by", "_durable", "_engine", "_inos", "_witness")
 
     def __init__(self, engine: Engine, by: Origin, durable: bool, inos: int) -> None:
         """Write to *engine*'s store as *by*."""
         self._engine, self._by, self._durable, self._inos = engine, by, durable, inos
+        self._witness = engine.witness
 
     def __enter__(self) -> Transaction:
         """Begin."""
@@ -143,6 +175,8 @@ class Work:
         engine.stock(self._inos)
         db = engine.index.begin(durable=self._durable)
         journal = Journal(db, engine.now(), self._by)
+        if self._witness is not None:
+            self._witness.begins(journal)
         self._begun = Transaction(db, journal, journal.now_ns, engine.inos(db))
         return self._begun
 
@@ -152,10 +186,14 @@ class Work:
         index.end(durable=self._durable, commit=error is None, last=lambda: self._finish(journal))
         if error is None:
             self._engine.changes.note_own(journal)
+            if self._witness is not None:
+                self._witness.wrote(journal)
         elif (mapped := index.mapped(error)) is not error:
             raise mapped from None
 
     def _finish(self, journal: Journal) -> None:
+        if self._witness is not None:
+            self._witness.ends(journal)
         journal.finish()
         if self._durable and not journal.touched:
             journal.db.execute("UPDATE store SET value = ? WHERE key = 'synced_ns'", (journal.now_ns,))

@@ -8,7 +8,7 @@ from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.versions import seal_all
-from llmspellfs.storage import contents, entries, erasing, sessions
+from llmspellfs.storage import contents, entries, erasing, sessions, state
 from llmspellfs.storage.sessions import SessionRow
 
 
@@ -51,6 +51,7 @@ def _erase_rows(tx: Transaction, session: Session) -> list[int]:
     seq = tx.journal.append(session.sid, "session.purged", stone.state, id=session.id)
     cids = erasing.erase_entries(tx.db, session.sid)
     erasing.erase_session_rows(tx.db, session.sid, tx.now_ns, seq)
+    state.erase_session(tx.db, session.id)
     sessions.insert_row(tx.db, session.sid, stone, seq)
     sessions.end_row(tx.db, session.sid, seq + 1)
     tally = tx.journal.touch(session.sid)

@@ -17,6 +17,7 @@ from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, ins
 from llmspellfs.service.states import walk
 from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import entries, past
+from llmspellfs.storage.batches import NewFile, insert_files
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.sessions import SessionRow
 
@@ -65,26 +66,30 @@ def _copy_entries(tx: Transaction, origin: Session, moment: Moment, made: Sessio
         copy = replace(NewEntry.of(entry), sid=made.sid, folder=inos[entry.folder], ino=ino)
         _insert(tx, copy, entry.attributes, path)
     files.sort(key=lambda entry: entry.facts.sequence)
-    tally = tx.journal.touch(made.sid)
-    for number, entry in enumerate(files, 1):
-        copy = replace(
-            NewEntry.of(entry), sid=made.sid, folder=inos[entry.folder], ino=next(tx.inos), sequence=number, version=1,
-            updated_ns=tx.now_ns,
-        )  # fmt: skip
-        _insert(tx, copy, entry.attributes, paths[entry.folder] + entry.name)
-        tally.total_size += entry.facts.size
-    tally.next_sequence, tally.artifact_count = len(files) + 1, len(files)
+    insert_files(
+        tx.journal,
+        made.sid,
+        [_new_file(tx, entry, inos[entry.folder], paths[entry.folder] + entry.name) for entry in files],
+    )
     return len(files)
 
 
-_KINDS = {Kind.FILE: "artifact.stored", Kind.FOLDER: "folder.created", Kind.SYMLINK: "symlink.created"}
+def _new_file(tx: Transaction, entry: Entry, folder: int, path: str) -> NewFile:
+    a, f = entry.attributes, entry.facts
+    columns = (a.mode, a.uid, a.gid, a.mtime_ns, tx.now_ns, a.atime_ns)
+    return NewFile(
+        folder, entry.name, path, next(tx.inos), columns, f.content, f.content_hash, f.size, f.artifact_type,
+        f.mime_type, f.description, f.tags, f.custom, f.created_ns,
+    )  # fmt: skip
+
+
+_KINDS = {Kind.FOLDER: "folder.created", Kind.SYMLINK: "symlink.created"}
 
 
 def _insert(tx: Transaction, new: NewEntry, a: Attributes, path: str) -> None:
     own = Attributes(a.mode, a.uid, a.gid, a.mtime_ns, tx.now_ns, a.atime_ns)
     entries.insert_inode(tx.db, new.ino, own)
-    told = {"sequence": new.sequence, "version": new.version, "hash": new.content_hash, "size": new.size}
-    seq = tx.journal.append(new.sid, _KINDS[new.kind], new.state, name=path, **told)
+    seq = tx.journal.append(new.sid, _KINDS[new.kind], new.state, name=path)
     entries.insert(tx.db, new, seq)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +13,11 @@ from llmspellfs.errors import (
     NotEmpty,
 )
 from llmspellfs.model.artifact import Ownership
-from llmspellfs.model.event import Event, Origin
+from llmspellfs.model.event import Event, Origin, event_kinds
 from llmspellfs.model.names import from_view_name
 from llmspellfs.model.session import (
     EVENT_KINDS,
+    FREEZING,
     Action,
     Checkpoint,
     Session,
@@ -25,9 +25,10 @@ from llmspellfs.model.session import (
     action_to,
     next_status,
 )
-from llmspellfs.model.times import NS
+from llmspellfs.model.times import NS, span
 from llmspellfs.model.values import check_metadata, check_tags, check_text
-from llmspellfs.service import erasure, undelete
+from llmspellfs.service import batches, erasure, undelete
+from llmspellfs.service.creation import NewSession, checked, create
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.erasure import PurgeReport
 from llmspellfs.service.search import Search
@@ -39,7 +40,6 @@ from llmspellfs.service.session_rules import (
     find_trail,
     free_dirname,
     fresh,
-    insert_session,
     put_row,
     update_row,
 )
@@ -47,6 +47,7 @@ from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import entries, journal, sessions
 from llmspellfs.storage.sessions import SessionRow
 
+_MOST_NS = (1 << 63) - 1
 _CLOSING_SECONDS, _CLOSING_TRIES = 0.05, 10
 """How long the trail's readers wait for drafts, which mean a file that is open, or closed this very moment."""
 
@@ -84,22 +85,18 @@ class Sessions:
         A *dirname* gives the name that it stands for, and AlreadyExists where it is taken; *own* are the directory's
         mode and owner. Raises LimitExceeded (`max_sessions`), NotFound (*parent*), InvalidName and InvalidValue.
         """
-        session_id = self._engine.new_id()
-        if dirname is not None:
-            name = from_view_name(dirname)
-        given_name = f"session-{session_id[:8]}" if name is None else check_text(name, "name")
-        checked_tags, checked = check_tags(tags), check_metadata(metadata or {})
-        check_text(description, "description")
+        new = NewSession(name, description, tags, metadata, parent, created_by, dirname, own)
+        ready = checked(new, self._engine.new_id())
         with self._engine.write(by) as tx:
-            check_limit(tx, self._engine.config.max_sessions)
-            above = find_session(tx.db, parent).id if parent else None
-            directory = dirname_of(tx, given_name) if dirname is None else free_dirname(tx, dirname)
-            row = SessionRow(
-                given_name, directory, description, Status.ACTIVE, checked_tags, checked, above,
-                None, None,
-            )  # fmt: skip
-            own = own or Ownership(0o755, os.getuid(), os.getgid())
-            return insert_session(tx, session_id, row, created_by, own)
+            return create(tx, self._engine.config.max_sessions, ready)
+
+    def create_many(self, items: Iterable[NewSession], *, by: Origin | None = None) -> builtins.list[Session]:
+        """Create *items* as `create` would one after another, in one transaction, and return them in that order.
+
+        An item's parent may be one before it. Raises as `create` does, and nothing is created then; the message says
+        which item it is about, counted from 1.
+        """
+        return batches.create_many(self._engine, items, by)
 
     def get(self, ref: str, *, deleted: bool = False) -> Session:
         """Return the session *ref*; with *deleted*, one that is deleted too. Raises NotFound, InvalidValue."""
@@ -208,6 +205,10 @@ class Sessions:
     def _change_state(self, ref: str, action: Action, reason: str | None, by: Origin | None) -> Session:
         if reason is not None:
             check_text(reason, "reason")
+        if (witness := self._engine.witness) is not None and action in FREEZING:
+            found = self.get(ref)
+            if found.is_active:
+                witness.freezes(found)
         with self._engine.write(by) as tx:
             session = find_session(tx.db, ref)
             status = next_status(session.dirname, session.status, action)
@@ -340,12 +341,24 @@ class Sessions:
         return erasure.purge_session(self._engine, session, by)
 
     def events(
-        self, ref: str, *, after: int = 0, limit: int | None = None, kinds: Iterable[str] = ()
+        self,
+        ref: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        created_after: str | float | None = None,
+        created_before: str | float | None = None,
+        limit: int | None = None,
+        kinds: Iterable[str] = (),
     ) -> builtins.list[Event]:
-        """Return the session's events with a seq above *after*, of *kinds* where given; deleted sessions' too.
+        """Return the session's events with a seq above *after* and below *before*; deleted sessions' too.
 
-        The event of a file that was closed this very moment is waited for, up to 50 ms.
+        *kinds* are those wanted, `*` and `?` in them standing for any characters and for one; times are epoch seconds
+        or ISO text, and include what they name. The event of a file that was closed this very moment is waited for, up
+        to 50 ms. Raises InvalidValue.
         """
+        wanted = event_kinds(kinds)
+        span_ns = _span(created_after, created_before)
         with self._engine.index.read() as db:
             sid = find_trail(db, ref).sid
             for _ in range(_CLOSING_TRIES):
@@ -354,7 +367,9 @@ class Sessions:
                 time.sleep(_CLOSING_SECONDS / _CLOSING_TRIES)
         with self._engine.index.read() as db:
             session = find_trail(db, ref)
-            return journal.events(db, session.sid, after=after, limit=limit, kinds=tuple(kinds))
+            return journal.events(
+                db, session.sid, after=after, before=before, span_ns=span_ns, limit=limit, kinds=wanted
+            )
 
     def children(self, ref: str) -> builtins.list[Session]:
         """Return the live sessions whose parent is *ref*."""
@@ -370,3 +385,12 @@ class Sessions:
         """Return at most *size* bytes of the audit trail as a file, from *offset* on."""
         with self._engine.index.snapshot() as db:
             return journal.trail_bytes(db, sid, offset, size)
+
+
+def _span(after: str | float | None, before: str | float | None) -> tuple[int, int] | None:
+    """Return the first and the last nanosecond that the bounds *after* and *before* let through, None for all."""
+    if after is None and before is None:
+        return None
+    first = 0 if after is None else span(after, "created_after")[0]
+    last = _MOST_NS if before is None else span(before, "created_before")[1]
+    return max(first, -_MOST_NS), min(last, _MOST_NS)

@@ -6,9 +6,10 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from llmspellfs.config import BACKENDS, Config, load_config, store_path
 from llmspellfs.errors import ConfigError
@@ -17,18 +18,24 @@ from llmspellfs.model.event import Origin
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.intake import Intake
+from llmspellfs.service.messages import Messages
 from llmspellfs.service.namespace import Entries
 from llmspellfs.service.past import Past
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
 from llmspellfs.service.sessions import Sessions
 from llmspellfs.service.space import Space, space
+from llmspellfs.service.state import State
 from llmspellfs.service.upkeep import Upkeep
 from llmspellfs.service.versions import seal
 from llmspellfs.storage import entries, sessions
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.opening import open_rooms
 from llmspellfs.storage.spool import is_alive
+
+if TYPE_CHECKING:
+    from llmspellfs.service.replays import Replays
+    from llmspellfs.service.runs import Runs
 
 
 class Store:
@@ -52,8 +59,26 @@ class Store:
         """The tree by place, for file system doors."""
         self.past = Past(engine)
         """What sessions were, and the ways back: diff, rollback, fork."""
+        self.state = State(engine)
+        """Values that scripts keep, by scope and key."""
+        self.messages = Messages(engine)
+        """What happens and what is published, for subscribers of any process."""
         self.upkeep = Upkeep(engine, self.artifacts)
         """Figures, garbage collection, checks, lost and found."""
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Runs of scripts: recorded, looked up, and what they say of lineage."""
+        from llmspellfs.service.runs import Runs  # here and below: most uses of a store need neither
+
+        return Runs(self.engine, self.intake)
+
+    @cached_property
+    def replays(self) -> Replays:
+        """Sessions replayed from their events, or from their scripts."""
+        from llmspellfs.service.replays import Replays
+
+        return Replays(self.engine, self.runs)
 
     @property
     def config(self) -> Config:

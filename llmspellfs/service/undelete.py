@@ -21,6 +21,8 @@ from llmspellfs.storage import entries, journal
 from llmspellfs.storage.entries import NewEntry
 
 _DELETIONS = ("artifact.deleted", "folder.deleted", "symlink.deleted")
+_PASSED = (*_DELETIONS, "run.started", "run.finished")
+"""What may stand in a run of deletions: a script that deletes is recorded meanwhile."""
 
 
 def restore_run(tx: Transaction, session: Session, before: int) -> None:
@@ -28,7 +30,7 @@ def restore_run(tx: Transaction, session: Session, before: int) -> None:
     first = before
     while first > 1:
         event = journal.events(tx.db, session.sid, after=first - 2, limit=1)
-        if not event or event[0].kind not in _DELETIONS:
+        if not event or event[0].kind not in _PASSED:
             break
         first -= 1
     for entry in entries.ended_between(tx.db, session.sid, first, before - 1):

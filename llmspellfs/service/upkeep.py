@@ -13,8 +13,9 @@ from llmspellfs.service import checking, erasure
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.checking import ChainReport, FsckReport, Progress
 from llmspellfs.service.engine import Engine
+from llmspellfs.service.messages import KEPT_NS
 from llmspellfs.service.session_rules import find_trail
-from llmspellfs.storage import contents, erasing, figures
+from llmspellfs.storage import contents, erasing, figures, messages
 from llmspellfs.storage.blobs import FileBlobs
 from llmspellfs.storage.lost import LostFound, LostItem
 
@@ -99,6 +100,7 @@ class Upkeep:
             condemned = contents.condemn(db, now)  # first: what is used again is pardoned before anything goes
             count, freed = contents.condemned(db, before)
             loose = contents.remove_condemned(db, before)
+            messages.prune(db, 0, now - KEPT_NS)
         self._unlink(loose, progress)
         return GcReport(pruned, condemned, count, freed, self._remove_orphans(before, grace_seconds))
 

@@ -7,6 +7,7 @@ anybody else touches the file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from llmspellfs.errors import AlreadyExists, IsAFolder, LimitExceeded
 from llmspellfs.model.artifact import Attributes, Entry, Kind
 from llmspellfs.model.mime import guess_mime
 from llmspellfs.model.session import Session
-from llmspellfs.model.values import is_same
+from llmspellfs.model.values import check_metadata, check_tags, check_text, check_type, is_same
 from llmspellfs.service.engine import Transaction
 from llmspellfs.service.paths import Place, path_of
 from llmspellfs.storage import entries
@@ -61,6 +62,23 @@ class Given:
 
 
 _NOTHING = Given()
+
+
+def check_given(
+    artifact_type: str | None,
+    mime_type: str | None,
+    description: str | None,
+    tags: Iterable[str] | None,
+    custom: Mapping[str, Any] | None,
+) -> Given:
+    """Return the metadata, each part checked where it is given; raise InvalidValue."""
+    return Given(
+        None if artifact_type is None else check_type(artifact_type),
+        None if mime_type is None else check_text(mime_type, "mime_type"),
+        None if description is None else check_text(description, "description"),
+        None if tags is None else check_tags(tags),
+        None if custom is None else check_metadata(custom),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ transaction, appends events, and writes the numbers back once, in `finish`, with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ _STATE = (
     "SELECT id, seq, head, last_ns, trail_size, next_sequence, artifact_count, total_size, change, horizon_seq"
     " FROM session WHERE sid = ?"
 )
+_MOST = (1 << 63) - 1
 _INSERT = "INSERT INTO event (sid, seq, kind, at_ns, ends, line) VALUES (?, ?, ?, ?, ?, ?)"
 _FINISH = (
     "UPDATE session SET seq = ?, head = ?, last_ns = ?, trail_size = ?, next_sequence = ?, artifact_count = ?,"
@@ -38,6 +40,8 @@ class Tally:
     change: int
     """As it was before this transaction."""
     horizon_seq: int
+    first: int = 0
+    """Its seq before this transaction."""
 
 
 class Journal:
@@ -48,12 +52,22 @@ class Journal:
         self.db, self.now_ns, self.origin = db, now_ns, origin
         self.touched: dict[int, Tally] = {}
         self.change = 0
+        self.herald: Callable[[int], None] | None = None
+        """Called with the sid before a session that was there gets its first event of this transaction."""
 
     def touch(self, sid: int) -> Tally:
         """Return session *sid*'s numbers; it gets this transaction's change number."""
         tally = self.touched.get(sid)
         if tally is None:
             tally = self.touched[sid] = Tally(*self.db.execute(_STATE, (sid,)).fetchone())
+            tally.first = tally.seq
+        return tally
+
+    def before_event(self, sid: int) -> Tally:
+        """Return session *sid*'s numbers for its next event; the `herald` is told of the first."""
+        tally = self.touch(sid)
+        if self.herald is not None and 0 < tally.seq == tally.first:
+            self.herald(sid)
         return tally
 
     def append(self, sid: int, kind: str, state: dict[str, Any] | None, **details: object) -> int:
@@ -61,7 +75,7 @@ class Journal:
 
         *state* is the new row that the event leaves behind, None where it leaves none.
         """
-        tally = self.touch(sid)
+        tally = self.before_event(sid)
         tally.seq += 1
         tally.last_ns = max(self.now_ns, tally.last_ns)
         kept = {key: value for key, value in details.items() if value is not None}
@@ -91,16 +105,33 @@ class Journal:
 
 
 def events(
-    db: Connection, sid: int, *, after: int = 0, limit: int | None = None, kinds: tuple[str, ...] = ()
+    db: Connection,
+    sid: int,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    span_ns: tuple[int, int] | None = None,
+    limit: int | None = None,
+    kinds: tuple[str, ...] = (),
 ) -> list[Event]:
-    """Return the events of session *sid* whose seq is above *after*, oldest first, of *kinds* where given."""
+    """Return the events of session *sid* whose seq is above *after* and below *before*, oldest first.
+
+    Of *kinds*, and within *span_ns* (first and last nanosecond), where given.
+    """
     query = (
         "SELECT e.id, s.id, e.seq, e.kind, e.at_ns, e.line FROM event e JOIN session s ON s.sid = e.sid"
         " WHERE e.sid = ? AND e.seq > ?"
     )
+    bound: list[object] = [sid, min(after, _MOST)]
+    if before is not None:
+        query += " AND e.seq < ?"
+        bound.append(min(before, _MOST))
+    if span_ns is not None:
+        query += " AND e.at_ns BETWEEN ? AND ?"
+        bound += span_ns
     if kinds:
         query += f" AND e.kind IN ({','.join('?' * len(kinds))})"
-    rows = db.execute(f"{query} ORDER BY e.seq LIMIT ?", (sid, after, *kinds, -1 if limit is None else limit))
+    rows = db.execute(f"{query} ORDER BY e.seq LIMIT ?", (*bound, *kinds, -1 if limit is None else limit))
     return [Event(*row) for row in rows]
 
 

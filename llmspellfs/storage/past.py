@@ -129,6 +129,15 @@ def folder_at(db: Connection, sid: int, folder: int, seq: int) -> list[PastRow]:
     return list(_rows(db, _FOLDER, {"sid": sid, "folder": folder, "seq": seq}))
 
 
+def sequences_at(db: Connection, sid: int, seq: int) -> list[int]:
+    """Return the sequences of the artifacts that session *sid* had at *seq*, in order."""
+    query = (
+        "SELECT sequence FROM entry WHERE kind = 0 AND sid = ?1 AND seq_from <= ?2 AND (seq_to IS NULL OR seq_to > ?2)"
+        " ORDER BY sequence"
+    )
+    return [row[0] for row in db.execute(query, (sid, seq))]
+
+
 def lookup_at(db: Connection, sid: int, folder: int, name: str, seq: int) -> PastRow | None:
     """Return what was *name* in *folder* at *seq*, or None."""
     return next(_rows(db, _PLACE, {"sid": sid, "folder": folder, "name": name, "seq": seq}), None)

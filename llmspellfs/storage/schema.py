@@ -39,7 +39,14 @@ def m002_past(db: Database) -> None:
     db.execute("CREATE INDEX entry_past ON entry(folder, name, seq_to, seq_from) WHERE seq_to IS NOT NULL")
 
 
-MIGRATIONS = [m001_first, m002_past]
+def m003_scripts(db: Database) -> None:
+    """Make room for the values that scripts keep, and for what they publish."""
+    for statement in _SCRIPTS.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+MIGRATIONS = [m001_first, m002_past, m003_scripts]
 """Every migration, in order; `PRAGMA user_version` counts those that a store has."""
 
 
@@ -223,6 +230,27 @@ CREATE TABLE chunk (                    -- each chunk once
     codec INTEGER NOT NULL,             -- 0 plain, 1 zstd
     data BLOB                           -- a chunk that is small as stored; null: the file blobs/ab/<hash>
 );
+"""
+
+_SCRIPTS = """
+CREATE TABLE state (                    -- values that scripts keep; in no history
+    scope TEXT NOT NULL,                -- 'global', any text, or 'session:' and the id of the session it belongs to
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,                -- canonical JSON
+    updated_ns INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX state_by_key ON state(scope, key);
+
+CREATE TABLE message (                  -- what was published of late; older messages are pruned
+    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never given twice, without gaps: so a reader knows what it missed
+    after_event INTEGER NOT NULL,       -- id of the last event committed before; 0: none
+    name TEXT NOT NULL,
+    payload TEXT NOT NULL,              -- canonical JSON
+    at_ns INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    door TEXT NOT NULL
+);
+CREATE INDEX message_by_time ON message(at_ns);
 """
 
 

@@ -17,9 +17,9 @@ from llmspellfs.model.document import (
 )
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import parse_json
-from llmspellfs.service.artifacts import check_given
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
+from llmspellfs.service.versions import check_given
 from llmspellfs.tree.api import Attr, Caller
 from llmspellfs.tree.control_files import ControlFile, control_folder_attr
 from llmspellfs.tree.node import Context, Node, origin_of

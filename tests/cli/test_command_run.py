@@ -22,11 +22,6 @@ def test_a_script_works_on_the_store_and_its_current_session(cli: Any, q4: str) 
     assert cli.ok("artifact", "cat", "q4:a.txt") == "from Lua"
 
 
-def test_a_script_that_fails_is_one_line_with_its_line(cli: Any) -> None:
-    Path("bad.lua").write_text("local x = 1\nSession.suspend('nobody')\n")
-    assert cli.fails("run", "bad.lua") == "bad.lua:2: session not found: nobody"
-
-
 def test_a_script_may_choose_its_exit_status(cli: Any) -> None:
     assert cli("run", "-e", "os.exit(7)").exit_code == 7
 

@@ -129,36 +129,45 @@ def test_another_sessions_artifact_is_refused(fails: Callable[[str], str]) -> No
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("Artifact.store(s, 'tool_result', 'a', nil)", "Artifact.store: content: expected a string, not nil"),
+        (
+            "Artifact.store(s, 'tool_result', 'a', nil)",
+            "Artifact.store: argument 4 (content): expected a string of bytes, got nil",
+        ),
         (
             "Artifact.store(s, 'tool_result', 'a', {})",
-            "Artifact.store: content: expected a string, not table",
+            "Artifact.store: argument 4 (content): expected a string of bytes, got table",
         ),
-        ("Artifact.store(s, 'tool_result', nil, 'x')", "Artifact.store: name: expected a string, not nil"),
+        ("Artifact.store(s, 'tool_result', nil, 'x')", "Artifact.store: argument 3 (name): expected a string, got nil"),
         ("Artifact.store(s, 'Bad Type', 'a', 'x')", "type: expected one of user_input"),
         ("Artifact.store(s, 'tool_result', '', 'x')", "invalid name ''"),
         ("Artifact.store(s, 'tool_result', '../a', 'x')", "invalid name '../a'"),
         ("Artifact.store(s, 'tool_result', 'a\\0b', 'x')", "invalid name"),
         ("Artifact.store(s, 'tool_result', ('x'):rep(256), 'x')", "invalid name"),
-        ("Artifact.store(s, 'tool_result', 'a\\xff', 'x')", "Artifact.store: name: expected UTF-8 text"),
+        ("Artifact.store(s, 'tool_result', 'a\\xff', 'x')", "Artifact.store: argument 3 (name): expected UTF-8 text"),
         (
             "Artifact.store(s, 'tool_result', 'a', 'x', {description = '\\xff'})",
-            "Artifact.store: metadata.description: ",
+            "Artifact.store: argument 5 (metadata).description: ",
         ),
-        ("Session.get('\\xff')", "session: expected UTF-8 text"),
-        ("Artifact.store(s, 'tool_result', 'a', 'x', {f = print})", "Artifact.store: metadata.f: a function"),
+        ("Session.get('\\xff')", "Session.get: argument 1 (session): expected UTF-8 text"),
+        (
+            "Artifact.store(s, 'tool_result', 'a', 'x', {f = print})",
+            "Artifact.store: argument 5 (metadata).f: a function",
+        ),
         (
             "Artifact.store(s, 'tool_result', 'a', 'x', {f = {[3] = 1}})",
-            "Artifact.store: metadata.f: a list with gaps",
+            "Artifact.store: argument 5 (metadata).f: a list with gaps",
         ),
         (
             "Artifact.store(s, 'tool_result', 'a', 'x', {1})",
-            "Artifact.store: metadata: expected strings for keys",
+            "Artifact.store: argument 5 (metadata): expected strings for keys",
         ),
-        ("Artifact.query({tag = {'x'}})", "Artifact.query: unknown key 'tag'"),
+        ("Artifact.query({tag = {'x'}})", "Artifact.query: argument 1 (filter): unknown key 'tag'"),
         ("Artifact.query('size:>lots')", "query: "),
-        ("Artifact.get(s, {})", "artifact: expected a table with session_id, sequence and content_hash"),
-        ("Artifact.delete(s)", "artifact: expected an id or a name, not nil"),
+        (
+            "Artifact.get(s, {})",
+            "Artifact.get: argument 2 (artifact): expected a table with session_id, sequence and content_hash",
+        ),
+        ("Artifact.delete(s)", "Artifact.delete: argument 2 (artifact): expected an artifact's id or name, got nil"),
         ("Artifact.storeFile(s, '/nowhere/at/all', 'user_input')", "file not found: /nowhere/at/all"),
         ("Session.complete(s) Artifact.store(s, 'tool_result', 'a', 'x')", "session s is completed"),
         (

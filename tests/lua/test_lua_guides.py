@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llmspellfs import open_store
+from llmspellfs.config import load_config
 from llmspellfs.errors import ScriptFailed
 from llmspellfs.lua.runtime import Script
 
@@ -35,15 +39,47 @@ function performOperation() attempts = attempts + 1 if attempts < 3 then error("
 """
 
 
+# What there is besides for some blocks, so that what they ask for has an answer: first what is older, by how many days.
+OLDER = {
+    "api-3": (1, "Session.create({tags = {'support'}})"),
+    "management-7": (1, """
+      session_id = Session.create({name = "queried"})
+      Artifact.store(session_id, "user_input", "old.csv", ("x"):rep(2000), {tags = {"report", "important"}})"""),
+    "management-8": (8, """
+      session_id = Session.create({name = "aged"})
+      for place = 1, 3 do Artifact.store(session_id, "tool_result", place .. ".txt", "old") end"""),
+}  # fmt: skip
+MORE = {
+    "api-3": "Session.complete(Session.create({tags = {'support'}}))",
+    "api-8": "Artifact.store(session_id, 'agent_output', 'kept.txt', 'kept')",
+    "management-4": """
+      Session.create({tags = {"analysis"}})
+      Session.complete(Session.create({tags = {"analysis"}}))""",
+    "management-7": """
+      session_id = Session.get("queried").id
+      local large, both = ("x"):rep(2000), {tags = {"report", "important", "more"}}
+      Artifact.store(session_id, "user_input", "sub/good.csv", large, both)
+      Artifact.store(session_id, "tool_result", "type.csv", large, both)
+      Artifact.store(session_id, "user_input", "tag.csv", large, {tags = {"report"}})
+      Artifact.store(session_id, "user_input", "name.txt", large, both)
+      Artifact.store(session_id, "user_input", "small.csv", "x", both)""",
+    "management-8": """
+      session_id = Session.get("aged").id
+      artifact_id = Artifact.store(session_id, "tool_result", "deleted.txt", "new")
+      Artifact.store(session_id, "tool_result", "new.txt", "new")""",
+}
+
+
 @dataclass(frozen=True)
 class Block:
     name: str
     code: str
 
 
-def blocks() -> Iterator[Block]:
+def blocks(language: str = "lua") -> Iterator[Block]:
     for guide in sorted(GUIDES.glob("*.md")):
-        for number, match in enumerate(re.finditer(r"```lua\n(.*?)```", guide.read_text(), re.DOTALL), 1):
+        fences = re.finditer(rf"^```{language}\n(.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE)
+        for number, match in enumerate(fences, 1):
             yield Block(f"{guide.stem.rpartition('-')[2]}-{number}", match[1])
 
 
@@ -53,8 +89,10 @@ AFTER = {
       assert(Session.get(session_id).metadata.ticket_id == "12345" and #Session.get(session_id).tags == 3)
       assert(Session.get(child_id).parent_session_id == session_id)""",
     "api-2": "assert(metadata.name == 'given' and Session.get(session_id) == nil)",
-    "api-3": "assert(#sessions == 1 and #filtered == 0 and #recent == 1)",
-    "api-4": "assert(loaded_id == session_id)",
+    "api-3": """
+      assert(#sessions == 3 and #filtered == 1 and filtered[1].status == "active")
+      assert(#recent == 2 and filtered[1].id ~= recent[1].id and filtered[1].id ~= recent[2].id)""",
+    "api-4": "assert(loaded_id == session_id and #Session.checkpoints(session_id) == 1)",
     "api-5": "assert(current == session_id and Session.getCurrent() == nil and #artifacts == 0)",
     "api-6": """
       local a = Artifact.get(session_id, artifact_id)
@@ -62,7 +100,9 @@ AFTER = {
       assert(#Artifact.get(session_id, image_id).content == 8
         and Artifact.get(session_id, json_id).metadata.version == "1.0")""",
     "api-7": "assert(artifact.content == 'given' and artifact.metadata.custom.source == 'given')",
-    "api-8": "assert(#artifacts == 1 and #current_artifacts == 0)",
+    "api-8": """
+      assert(#artifacts == 2 and #current_artifacts == 1 and current_artifacts[1].name == "kept.txt")
+      assert(not Artifact.exists(session_id, artifact_id))""",
     "api-9": "assert(file_artifact.metadata.name == 'document.pdf' and file_artifact.metadata.generated_by)",
     "api-10": "assert(success and ok and Artifact.get(session_id, artifact_id).content == content)",
     "api-11": """
@@ -72,15 +112,23 @@ AFTER = {
     "management-1": """
       assert(Session.get(session_id).metadata.priority == "high")
       assert(Session.get(child_id).parent_session_id == session_id)""",
+    "management-2": """
+      local session = Session.get(session_id)
+      assert(session.status == "completed" and session.failure_reason == nil)""",
     "management-3": "assert(current == session_id and Session.getCurrent() == nil)",
-    "management-4": "assert(loaded_id == session_id and #all_sessions == 1 and #active_sessions == 0)",
+    "management-4": """
+      assert(loaded_id == session_id and #Session.checkpoints(session_id) == 1)
+      assert(#all_sessions == 3 and #active_sessions == 1 and active_sessions[1].tags[1] == "analysis")""",
     "management-5": """
       assert(Artifact.get(session_id, artifact_id).metadata.author == "John Doe")
       assert(Artifact.get(session_id, json_id).content == '{"key":"value"}')
       assert(Artifact.get(session_id, file_id).metadata.custom.purpose == "data_import")""",
     "management-6": "assert(artifact.content == 'given' and artifact.metadata.author == 'J')",
-    "management-7": "assert(#results == 0)",
-    "management-8": "assert(#old_artifacts == 0 and not Artifact.exists(session_id, artifact_id))",
+    "management-7": "assert(#results == 1 and results[1].name == 'sub/good.csv')",
+    "management-8": """
+      assert(#old_artifacts == 3 and not Artifact.exists(session_id, artifact_id))
+      local left = Artifact.list(session_id)
+      assert(#left == 1 and left[1].name == "new.txt")""",
     "management-9": """
       assert(safeExecute() == true)
       function processData() error("broken") end
@@ -139,6 +187,30 @@ AFTER = {
       assert(JSON.parse(a.content).start_time <= os.time() and a.metadata.replay_metadata == true)""",
 }
 REFUSED = {"management-2": "given is completed: cannot fail"}
+"""The one exception: a block that completes a session and then fails the same one; that must be refused."""
+PRINTED = {
+    "api-2": r"Session name:\tgiven\nStatus:\tactive\nCreated at:\t\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.]\d{6}Z\n",
+    "api-7": r"Content:\tgiven\nName:\tgiven.txt\nType:\ttool_result\nMIME type:\ttext/plain\nSize:\t5\nTags:\tt\n"
+    r"Source:\tgiven\n",
+    "api-8": r"1\. given\.txt \(tool_result\)\n2\. kept\.txt \(agent_output\)\n",
+    "api-9": r"Stored file:\tdocument\.pdf\n",
+    "api-11": r"Analysis complete\. Session:\t[0-9a-f-]{36}\n",
+    "management-6": r"Content: given\nMetadata: J\ngiven\.txt \(5 bytes\)\n",
+    "management-11": "".join(f"Processing step: {step}\n" for step in ("validate", "transform", "analyze", "report")),
+    "management-12": r"Retrying\.\.\. \(attempt 1\)\nRetrying\.\.\. \(attempt 2\)\n"
+    r"Retrying\.\.\. \(attempt 1\)\nRetrying\.\.\. \(attempt 2\)\n",
+    "management-13": r"Would delete session: [0-9a-f-]{36}\n",
+    "management-17": r"Session does not exist: some-uuid\n",
+}
+"""What each block prints, with what stands behind it; the others print nothing."""
+VARIANTS = [
+    ("api-10", "content = nil", "assert(success and not ok)", r"Failed to store artifact:\t.*content.*\n"),
+    ("api-10", "Session.create = function() error('no', 0) end", "", r"Failed to create session:\tno\n"),
+    ("management-6", "Artifact.delete(session_id, artifact_id)", "assert(not artifact and #artifacts == 0)", ""),
+    ("management-18", "Tool.execute = function() return {success = false, error = 'no'} end",
+     "assert(not Artifact.exists(session_id, 'large_file.gz'))", ""),
+]  # fmt: skip
+"""Blocks once more, where what they provide against happens: what is done before, what holds then, what is printed."""
 
 
 @pytest.fixture
@@ -153,16 +225,82 @@ def prepared(code: str, folder: Path) -> str:
     return re.sub(r'"/(path/to|tmp)/', f'"{folder}/', code)
 
 
+@pytest.fixture
+def back() -> list[int]:
+    """How many days the store's clock is behind, in its one element."""
+    return [0]
+
+
+@pytest.fixture
+def aged_store(back: list[int]) -> Iterator[Store]:
+    day_ns = 86_400 * 10**9
+    with open_store(backend="memory", now=lambda: time.time_ns() - back[0] * day_ns) as store:
+        yield store
+        assert store.upkeep.fsck().ok
+
+
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.name) for block in blocks()])
-def test_a_block_of_the_guides_runs_as_written(spell_store: Store, folder: Path, block: Block) -> None:
-    script = Script(spell_store, stdout=BytesIO())
+def test_a_block_of_the_guides_runs_as_written(aged_store: Store, folder: Path, back: list[int], block: Block) -> None:
+    stream = BytesIO()
+    script = Script(aged_store, stdout=stream)
+    back[0], older = OLDER.get(block.name, (0, ""))
+    script.run_code(older)
+    back[0] = 0
     script.run_code(GIVEN)
+    script.run_code(MORE.get(block.name, ""))
     code = prepared(block.code, folder)
     if block.name in REFUSED:
         with pytest.raises(ScriptFailed, match=REFUSED[block.name]):
             script.run_code(code)
+        script.run_code(AFTER[block.name])
     else:
         script.run_code(f"{code}\n{AFTER[block.name]}")
+    assert re.fullmatch(PRINTED.get(block.name, ""), stream.getvalue().decode())
+
+
+@pytest.mark.parametrize(("name", "before", "after", "printed"), VARIANTS)
+def test_a_block_of_the_guides_survives_what_it_provides_against(
+    spell_store: Store, folder: Path, name: str, before: str, after: str, printed: str
+) -> None:
+    (block,) = [block for block in blocks() if block.name == name]
+    stream = BytesIO()
+    script = Script(spell_store, stdout=stream)
+    script.run_code(f"{GIVEN}\n{before}")
+    script.run_code(f"{prepared(block.code, folder)}\n{after}")
+    assert re.fullmatch(printed, stream.getvalue().decode())
+
+
+def test_every_block_of_the_guides_is_known_here() -> None:
+    names = [block.name for block in blocks()]
+    assert len(names) == 30
+    assert set(names) == AFTER.keys()
+    fences = sum(guide.read_text().count("```") for guide in GUIDES.glob("*.md"))
+    assert fences == 2 * sum(len(list(blocks(language))) for language in ("lua", "toml", "bash"))
+
+
+def test_the_guides_configuration_is_understood(tmp_path: Path) -> None:
+    (block,) = blocks("toml")
+    path = tmp_path / "llmspell.toml"
+    path.write_text(block.code)
+    config = load_config(path)
+    assert (config.max_sessions, config.max_artifacts_per_session) == (100, 1000)
+    assert (config.artifact_compression_threshold, config.session_timeout_seconds) == (10_240, 3600)
+    with open_store(tmp_path / "store", config=config) as store:
+        store.sessions.create("kept")
+    with open_store(tmp_path / "store", config=config) as store:
+        assert store.sessions.get("kept").name == "kept"
+
+
+def test_the_guides_variable_says_where_the_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("bash")
+    said = subprocess.run(
+        ["bash", "-c", f'{block.code}\nprintf %s "$LLMSPELL_SESSION_PATH"'],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said == "/var/lib/llmspell/sessions"
+    monkeypatch.setenv("LLMSPELL_SESSION_PATH", str(tmp_path / "sessions"))
+    with open_store():
+        assert (tmp_path / "sessions" / "index.db").exists()
 
 
 def test_the_example_is_the_guides_complete_workflow() -> None:

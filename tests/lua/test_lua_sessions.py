@@ -80,7 +80,9 @@ def test_the_current_session(run: Run, fails: Callable[[str], str]) -> None:
     assert(Session.getCurrent() == nil)
     """)
     assert run("print(#Artifact.list(''), select(2, Artifact.list('')))") == "0\tno current session is set\n"
-    assert fails("Artifact.get('', 'a')") == "t.lua:1: session: none is given, and no current session is set"
+    assert fails("Artifact.get('', 'a')") == (
+        "t.lua:1: Artifact.get: argument 1 (session): none is given, and no current session is set"
+    )
     assert fails("Session.setCurrent('nix')") == "t.lua:1: session not found: nix"
 
 
@@ -111,30 +113,51 @@ def test_lists_are_filtered(run: Run) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("Session.create({nmae = 'x'})", "Session.create: unknown key 'nmae'; expected one of created_by, "),
-        ("Session.create('x')", "Session.create: expected a table, not string"),
-        ("Session.create({tags = 'x'})", "Session.create.tags: expected a list, not string"),
-        ("Session.create({tags = {a = 1}})", "Session.create.tags: expected a list, with the keys 1, 2, 3"),
-        ("Session.create({metadata = {1, 2}})", "metadata: expected an object, not list"),
+        (
+            "Session.create({nmae = 'x'})",
+            "Session.create: argument 1 (fields): unknown key 'nmae'; expected one of created_by, ",
+        ),
+        ("Session.create('x')", "Session.create: argument 1 (fields): expected a table, got string"),
+        (
+            "Session.create({tags = 'x'})",
+            "Session.create: argument 1 (fields).tags: expected a list of strings, got string",
+        ),
+        (
+            "Session.create({tags = {a = 1}})",
+            "Session.create: argument 1 (fields).tags: expected a list, with the keys 1, 2, 3",
+        ),
+        (
+            "Session.create({metadata = {1, 2}})",
+            "Session.create: argument 1 (fields).metadata: expected a table with names, got a list",
+        ),
         (
             "Session.create({metadata = {f = print}})",
-            "Session.create.metadata.f: a function cannot be said in JSON",
+            "Session.create: argument 1 (fields).metadata.f: a function cannot be said in JSON",
         ),
-        ("Session.create({metadata = {f = 0/0}})", "Session.create.metadata.f: nan cannot be said in JSON"),
+        (
+            "Session.create({metadata = {f = 0/0}})",
+            "Session.create: argument 1 (fields).metadata.f: nan cannot be said in JSON",
+        ),
         ("Session.create({parent_session_id = 'nix'})", "session not found: nix"),
         (
             "Session.list({status = 'open'})",
             "status: expected one of active, suspended, completed, failed, not 'open'",
         ),
-        ("Session.list({limit = -1})", "Session.list.limit: expected 0 or more, not -1"),
-        ("Session.list({limit = 1.5})", "Session.list.limit: expected a whole number, not 1.5"),
+        (
+            "Session.list({limit = -1})",
+            "Session.list: argument 1 (filter).limit: expected a whole number, 0 or more, got -1",
+        ),
+        (
+            "Session.list({limit = 1.5})",
+            "Session.list: argument 1 (filter).limit: expected a whole number, 0 or more, got 1.5",
+        ),
         (
             "Session.list({created_after = {}})",
-            "Session.list.created_after: expected epoch seconds or an ISO 8601",
+            "Session.list: argument 1 (filter).created_after: expected epoch seconds or an ISO 8601",
         ),
-        ("Session.get(12)", "session: expected an id or a name, not a number"),
-        ("Session.suspend()", "session: none is given, and no current session is set"),
-        ("Session.addTag(Session.create())", "Session.addTag: tag: expected a string, not nil"),
+        ("Session.get(12)", "Session.get: argument 1 (session): expected a session's id or name, got 12"),
+        ("Session.suspend()", "Session.suspend: argument 1 (session): none is given, and no current session is set"),
+        ("Session.addTag(Session.create())", "Session.addTag: argument 2 (tag): expected a string, got nil"),
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(

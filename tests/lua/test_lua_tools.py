@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-import contextlib
-import gzip
-import zlib
 from collections.abc import Callable
 
 import pytest
-import zstandard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmspellfs.errors import InvalidValue
-from llmspellfs.lua import compression
+from llmspellfs import Store
+from llmspellfs.lua.jsontext import JsonFunctions
+from llmspellfs.lua.runtime import Script
+from llmspellfs.lua.tools import ToolFunctions
+from llmspellfs.tools import Registry
+from llmspellfs.tools.json_text import write
 
 Run = Callable[..., str]
 
@@ -45,91 +45,200 @@ def test_json_both_ways(run: Run) -> None:
         ("JSON.stringify({['\\xff'] = 1})", "JSON: a string that is not UTF-8"),
         ("JSON.stringify(print)", "JSON: a function cannot be said in JSON"),
         ("JSON.null.x = 1", "JSON.null cannot be changed"),
-        ("Tool.execute('nix', {})", "tool not found: nix"),
-        ("Tool.execute()", "tool: expected a string, not nil"),
+        ("JSON.parse('\"\\\\udcff\"')", "JSON: bad JSON: half of a surrogate pair"),
+        ("JSON.parse('1' .. ('0'):rep(400))", "JSON: an integer of more than 1024 bits"),
+        (f"JSON.parse('{2**1024 - 1}')", "value: an integer beyond the range of a number"),
+        ("JSON.stringify({}, {prety = true})", "JSON: options: unknown key 'prety'; expected pretty"),
+        ("JSON.stringify({}, 'pretty')", "JSON: options: expected a table, got string"),
+        ("JSON.stringify({a = {[2] = 1}})", "JSON.a: a list with gaps"),
+        ("JSON.array(1)", "JSON.array: expected a table, not number"),
+        ("JSON.object(JSON.null)", "JSON.object: expected a table, not table"),
+        ("JSON.array(setmetatable({}, {}))", "JSON.array: the table has a metatable of its own"),
+        ("Tool.execute()", "Tool.execute: argument 1 (name): expected a string, got nil"),
+        ("Tool.execute('compression', 'x')", "Tool.execute: argument 2 (parameters): expected a table, got string"),
+        ("Tool.execute('compression', {1})", "Tool.execute: argument 2 (parameters): expected strings for keys"),
+        ("Tool.get({})", "Tool.get: argument 1 (name): expected a string, got table"),
+        ("Tool.exists(nil)", "Tool.exists: argument 1 (name): expected a string, got nil"),
     ],
 )
 def test_what_cannot_be_done_is_an_error(fails: Callable[[str], str], code: str, message: str) -> None:
     assert fails(code).startswith(f"t.lua:1: {message}")
 
 
-def test_tools_are_listed(run: Run) -> None:
+def test_empty_and_emptied_tables_stay_what_they_were(run: Run) -> None:
     assert run("""
-    print(table.concat(Tool.list(), " "), Tool.exists("compression"), Tool.exists("nix"), Tool.exists())
-    print(Tool.get("json-processor").name, Tool.get("nix"))
+    local t = JSON.parse('{"a": [], "o": {}, "l": [1], "n": [[]]}')
+    table.remove(t.l)
+    print(JSON.stringify(t), JSON.stringify({}), JSON.stringify(JSON.array()), JSON.stringify(JSON.object()))
+    local mine = {}
+    assert(JSON.array(mine) == mine)
+    mine[1] = JSON.object({})
+    print(JSON.stringify(mine), JSON.stringify(JSON.array({x = 1})), JSON.stringify(JSON.object({1})))
+    print(JSON.stringify(JSON.object(JSON.array())))
     """).splitlines() == [
-        "compression json-processor\ttrue\tfalse\tfalse",
-        "json-processor\tnil\ttool not found: nix",
+        '{"a":[],"l":[],"n":[[]],"o":{}}\t{}\t[]\t{}',
+        '[{}]\t{"x":1}\t[1]',
+        "{}",
     ]
+
+
+def test_integers_stay_integers_up_to_64_bits(run: Run) -> None:
+    assert run("""
+    for _, text in ipairs {"9007199254740993", "-9223372036854775808", "9223372036854775807", "2.0",
+      "9223372036854775808", "1e2"} do
+      local number = JSON.parse(text)
+      print(math.type(number), JSON.stringify(number))
+    end
+    """).splitlines() == [
+        "integer\t9007199254740993", "integer\t-9223372036854775808", "integer\t9223372036854775807",
+        "float\t2.0", "float\t9.223372036854776e+18",
+        "float\t100.0",
+    ]  # fmt: skip
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(VALUES)
+def test_json_text_goes_through_lua_and_stays_the_same(spell_store: Store, value: object) -> None:
+    functions = _functions(spell_store)
+    for pretty in (False, True):
+        text = write(value, pretty=pretty)
+        assert functions.stringify(functions.parse(text), pretty) == text
+
+
+_KEPT: dict[int, tuple[Script, JsonFunctions]] = {}
+
+
+def _functions(store: Store) -> JsonFunctions:
+    if id(store) not in _KEPT:
+        _KEPT.clear()
+        script = Script(store)
+        _KEPT[id(store)] = script, JsonFunctions(script._values)
+    return _KEPT[id(store)][1]
+
+
+def test_tools_are_listed_and_described(run: Run) -> None:
+    assert run("""
+    print(table.concat(Tool.list(), " "))
+    print(Tool.exists("compression"), Tool.exists("nix"), Tool.get("nix"))
+    local tool = Tool.get("compression")
+    print(tool.name, tool.description, #tool.parameters)
+    print(tool.parameters[1].name, tool.parameters.operation.required, tool.parameters.nix)
+    local algorithm = tool.parameters.algorithm
+    print(algorithm.type, algorithm.default, table.concat(algorithm.choices, "/"), algorithm.description)
+    print(tool.parameters.max_size.maximum, #JSON.parse(JSON.stringify(tool)).parameters)
+    """).splitlines() == [
+        (
+            "base64-encoder calculator compression csv-analyzer date-time-handler diff-calculator hash-calculator"
+            " json-processor template-engine text-manipulator uuid-generator"
+        ),
+        "true\tfalse\tnil\ttool not found: nix",
+        "compression\tcompress and decompress strings: gzip, zlib, deflate, zstd\t5",
+        "operation\ttrue\tnil",
+        "string\tgzip\tgzip/zlib/deflate/zstd\tthe format",
+        "1073741824\t5",
+    ]
+
+
+def test_each_tool_can_be_described(run: Run) -> None:
+    assert run("""
+    for _, name in ipairs(Tool.list()) do
+      local tool = Tool.get(name)
+      for _, parameter in ipairs(tool.parameters) do
+        assert(parameter.type and parameter.description and type(parameter.required) == "boolean")
+      end
+      JSON.stringify(tool)
+    end
+    print("done")
+    """) == "done\n"  # fmt: skip
 
 
 def test_a_tools_own_failure_is_in_its_answer(run: Run) -> None:
     run(r"""
     for _, case in ipairs({
-      {"json-processor", {operation = "parse", input = "{"}, "bad JSON at line 1"},
-      {"json-processor", {operation = "stringify", input = print}, "a function cannot be said in JSON"},
-      {"json-processor", {operation = "nix"}, "expected stringify or parse"},
-      {"json-processor", nil, "expected stringify or parse"},
-      {"json-processor", {operation = "parse", inptu = "x"}, "unknown key 'inptu'"},
-      {"compression", {operation = "compress", input = {}}, "input: expected a string, not table"},
+      {"nix", {}, "tool not found: nix"},
+      {"json-processor", {operation = "parse", input = "{"}, "input: bad JSON at line 1"},
+      {"json-processor", {operation = "stringify", input = print}, "input: a function cannot be said in JSON"},
+      {"json-processor", {operation = "stringify", input = {a = "\xff"}}, "input.a: a string that is not UTF-8"},
+      {"json-processor", {operation = "stringify", input = "\xff"}, "input: a string that is not UTF-8"},
+      {"json-processor", {operation = "stringify"}, "input: expected any value, not nothing"},
+      {"json-processor", {operation = "nix", input = 1}, "operation: expected one of stringify, parse"},
+      {"json-processor", nil, "operation: expected a string (one of stringify, parse"},
+      {"json-processor", {operation = "parse", inptu = "x"}, "inptu: unknown parameter; expected one of operation"},
+      {"compression", {operation = "compress", input = {}}, "input: expected a string, not a table"},
       {"compression", {operation = "compress", input = "", algorithm = "rot13"},
-        "expected one of gzip, zlib, zstd"},
+        "algorithm: expected one of gzip, zlib, deflate, zstd, not 'rot13'"},
       {"compression", {operation = "compress", input = "", level = 99},
         "level: expected 0 to 9 for gzip, not 99"},
-      {"compression", {operation = "decompress", input = "not gzip"}, "not gzip data, or damaged"},
-      {"compression", {operation = "nix", input = "x"}, "expected compress or decompress"},
+      {"compression", {operation = "decompress", input = "not gzip"}, "input: not gzip data, or damaged"},
+      {"calculator", {expression = "9^9^9"}, "expression: "},
     }) do
       local answer = Tool.execute(case[1], case[2])
       assert(answer.success == false and answer.result == nil
-        and answer.error:find(case[3], 1, true), answer.error)
+        and answer.error:find(case[3], 1, true) == 1, answer.error)
     end
     """)
 
 
-def test_the_json_processor(run: Run) -> None:
-    assert (
-        run("""
-    local answer = Tool.execute("json-processor", {operation = "stringify", input = {key = "value",
-      empty = {}}})
-    print(answer.success, answer.error, answer.result)
-    print(Tool.execute("json-processor", {operation = "parse", input = answer.result}).result.key)
-    print(Tool.execute("json-processor", {operation = "stringify", input = {1}, pretty = true}).result)
-    """)
-        == 'true\tnil\t{"empty":{},"key":"value"}\nvalue\n[\n  1\n]\n'
-    )
+def test_tools_take_and_give_what_lua_has(run: Run) -> None:
+    assert run(r"""
+    local function result(name, parameters)
+      local answer = Tool.execute(name, parameters)
+      assert(answer.success and answer.error == nil, answer.error)
+      return answer.result
+    end
+    local text = result("json-processor", {operation = "stringify", input = {key = "value", empty = {},
+      none = JSON.null}})
+    print(text)
+    print(result("json-processor", {operation = "parse", input = text}).none == JSON.null)
+    print(result("json-processor", {operation = "parse", input = "null"}) == JSON.null)
+    print(result("json-processor", {operation = "stringify", input = JSON.null}))
+    print(result("json-processor", {operation = "stringify", input = {1}, pretty = true}))
+    print(JSON.stringify(result("json-processor", {operation = "merge", input = {a = 1}, patch = {a = JSON.null}})))
+    print(JSON.stringify(result("json-processor", {operation = "query", input = {{n = 1}, {n = 2}}, query = "[].n"})))
+    print(JSON.stringify(result("json-processor", {operation = "query", input = {}, query = "a[]"})))
+    local raw = "\0\xff" .. ("x"):rep(1000)
+    for _, algorithm in ipairs {"gzip", "zlib", "deflate", "zstd"} do
+      local small = result("compression", {operation = "compress", input = raw, algorithm = algorithm, level = 1})
+      assert(#small < 100)
+      assert(result("compression", {operation = "decompress", input = small, algorithm = algorithm}) == raw)
+    end
+    print(result("hash-calculator", {input = "\xff", algorithm = "md5"}))
+    print(result("base64-encoder", {operation = "decode", input = "/w=="}) == "\xff")
+    print(result("text-manipulator", {operation = "upper", input = "é"}))
+    print(result("template-engine", {template = "Hi {{ who }}", variables = {who = "you"}}))
+    print(math.type(result("calculator", {expression = "2^10"})), result("calculator", {expression = "x/2",
+      variables = {x = 5}}))
+    print(result("date-time-handler", {operation = "add", input = "2026-01-31T00:00:00Z", days = 1}) > os.time(
+      {year = 2026, month = 1, day = 1}))
+    """).splitlines() == [
+        '{"empty":{},"key":"value","none":null}', "true", "true", "null", "[", "  1", "]", "{}", "[1,2]", "null",
+        "00594fd4f42ba43fc1ca0427a0576295", "true", "É", "Hi you", "integer\t2.5", "true",
+    ]  # fmt: skip
 
 
-@given(st.binary(max_size=4096), st.sampled_from(compression.ALGORITHMS))
-def test_what_is_compressed_comes_back(data: bytes, algorithm: str) -> None:
-    assert compression.decompress(algorithm, compression.compress(algorithm, data)) == data
+def test_what_a_tool_gives_that_has_no_form_in_lua_is_its_failure(spell_store: Store) -> None:
+    from llmspellfs.tools import Tool
 
-
-@given(st.binary(max_size=256), st.sampled_from(compression.ALGORITHMS))
-def test_damaged_data_is_refused_or_decoded_and_nothing_else(data: bytes, algorithm: str) -> None:
-    with contextlib.suppress(InvalidValue):
-        compression.decompress(algorithm, data)
-
-
-@pytest.mark.parametrize("algorithm", compression.ALGORITHMS)
-def test_cut_and_extended_data_is_refused(algorithm: str) -> None:
-    whole = compression.compress(algorithm, b"some text " * 100)
-    for damaged in (whole[:-1], whole[: len(whole) // 2], whole + b"zz", b""):
-        with pytest.raises(InvalidValue):
-            compression.decompress(algorithm, damaged)
-
-
-@pytest.mark.parametrize("algorithm", compression.ALGORITHMS)
-def test_output_is_bounded(algorithm: str) -> None:
-    bomb = compression.compress(algorithm, bytes(1 << 20))
-    assert len(compression.decompress(algorithm, bomb, 1 << 20)) == 1 << 20
-    with pytest.raises(InvalidValue, match="more than 1048575 bytes"):
-        compression.decompress(algorithm, bomb, (1 << 20) - 1)
-
-
-def test_the_formats_are_those_of_other_tools() -> None:
-    assert gzip.decompress(compression.compress("gzip", b"x")) == b"x"
-    assert zlib.decompress(compression.compress("zlib", b"x")) == b"x"
-    assert zstandard.ZstdDecompressor().decompress(compression.compress("zstd", b"x")) == b"x"
-    assert compression.decompress("gzip", gzip.compress(b"a") + gzip.compress(b"b")) == b"ab"
-    assert compression.decompress("zstd", zstandard.compress(b"a") + zstandard.compress(b"b")) == b"ab"
-    assert compression.compress("gzip", b"x") == compression.compress("gzip", b"x")
+    cycle: list[object] = []
+    cycle.append(cycle)
+    registry = Registry(installed=False)
+    for name, given_back in {"object": object(), "keys": {1: 2}, "cycle": cycle}.items():
+        registry._loaded[name] = Tool("odd", lambda it=given_back: it)
+    script = Script(spell_store)
+    functions = ToolFunctions(script._values, registry)
+    for name in ("object", "keys", "cycle"):
+        answer = functions.table()["execute"](name.encode())
+        assert answer[b"success"] is False  # type: ignore[index]
+        assert answer[b"error"]  # type: ignore[index]

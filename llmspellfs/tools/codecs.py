@@ -1,27 +1,24 @@
-"""gzip, zlib and zstd on whole strings, bounded on the way out. Pure; any thread.
+"""gzip, zlib, deflate and zstd on whole strings, bounded on the way out. Pure; any thread.
 
-Formats: RFC 1952 (gzip), RFC 1950 (zlib), RFC 8878 (zstd).
+Formats: RFC 1952 (gzip), RFC 1950 (zlib), RFC 1951 (deflate), RFC 8878 (zstd).
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import zstandard
 
 from llmspellfs.errors import InvalidValue
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-MAX_OUTPUT = 1 << 30
+MAX_OUTPUT = 1 << 28
 """Bytes that decompression gives at most unless told otherwise."""
-_GZIP, _ZLIB = 31, 15
-"""zlib's wbits for the two formats."""
+_WBITS = {"gzip": 31, "zlib": 15, "deflate": -15}
+"""zlib's wbits for its three formats."""
 _ZSTD_FEED = 1024
 """A block of zstd gives up to 128 KiB from 4 bytes; so this much input gives 32 MiB at the most."""
-_LEVELS = {"gzip": (0, 9, 6), "zlib": (0, 9, 6), "zstd": (1, 22, 3)}
+_LEVELS = {"gzip": (0, 9, 6), "zlib": (0, 9, 6), "deflate": (0, 9, 6), "zstd": (1, 22, 3)}
 """Lowest, highest and usual level."""
 ALGORITHMS = tuple(_LEVELS)
 
@@ -37,7 +34,7 @@ def compress(algorithm: str, data: bytes, level: int | None = None) -> bytes:
         raise InvalidValue("level", f"expected {lowest} to {highest} for {algorithm}, not {chosen}")
     if algorithm == "zstd":
         return zstandard.ZstdCompressor(level=chosen).compress(data)
-    stream = zlib.compressobj(chosen, zlib.DEFLATED, _GZIP if algorithm == "gzip" else _ZLIB)
+    stream = zlib.compressobj(chosen, zlib.DEFLATED, _WBITS[algorithm])
     return stream.compress(data) + stream.flush()
 
 
@@ -47,20 +44,16 @@ def decompress(algorithm: str, data: bytes, limit: int = MAX_OUTPUT) -> bytes:
     Raises InvalidValue where *data* is damaged or cut short, or would give more than *limit* bytes.
     """
     _levels(algorithm)
-    steps: dict[str, Callable[[], Iterator[bytes]]] = {
-        "gzip": lambda: _inflate(data, _GZIP, limit, members=True),
-        "zlib": lambda: _inflate(data, _ZLIB, limit, members=False),
-        "zstd": lambda: _unzstd(data),
-    }
+    steps = _unzstd(data) if algorithm == "zstd" else _inflate(data, algorithm, limit)
     parts, size = [], 0
     try:
-        for part in steps[algorithm]():
+        for part in steps:
             parts.append(part)
             size += len(part)
             if size > limit:
-                raise InvalidValue("decompress", f"more than {limit} bytes")
+                raise InvalidValue("input", f"more than {limit} bytes")
     except (zlib.error, zstandard.ZstdError):
-        raise InvalidValue("decompress", f"not {algorithm} data, or damaged") from None
+        raise InvalidValue("input", f"not {algorithm} data, or damaged") from None
     return b"".join(parts)
 
 
@@ -70,16 +63,16 @@ def _levels(algorithm: str) -> tuple[int, int, int]:
     return _LEVELS[algorithm]
 
 
-def _inflate(data: bytes, wbits: int, limit: int, *, members: bool) -> Iterator[bytes]:
-    # gzip data may be several members one after another; zlib data is one.
+def _inflate(data: bytes, algorithm: str, limit: int) -> Iterator[bytes]:
+    # gzip data may be several members one after another; the others are one.
     while True:
-        stream = zlib.decompressobj(wbits)
+        stream = zlib.decompressobj(_WBITS[algorithm])
         yield stream.decompress(data, limit + 1)
         _require(stream.eof or bool(stream.unconsumed_tail))
         data = stream.unused_data
         if not data:
             return
-        _require(members)
+        _require(algorithm == "gzip")
 
 
 def _unzstd(data: bytes) -> Iterator[bytes]:
@@ -97,4 +90,4 @@ def _unzstd(data: bytes) -> Iterator[bytes]:
 
 def _require(whole: bool) -> None:
     if not whole:
-        raise InvalidValue("decompress", "the data ends too early, or something follows it")
+        raise InvalidValue("input", "the data ends too early, or something follows it")

@@ -1,0 +1,52 @@
+-- Session templates: sessions of a kind start alike, with the same tags, metadata and first files.
+--
+--   llmspellfs run examples/lua/templates.lua measurement "boiling point" unit=celsius
+--
+-- The words after the name, KEY=VALUE, go into the session's metadata and fill in the files.
+
+local templates = {
+    measurement = {
+        tags = {"measurement"},
+        metadata = {repeats = 3, unit = "kelvin"},
+        files = {
+            ["plan.md"] = "# {{ name }}\n\nMeasure {{ repeats }} times, in {{ unit }}.\n",
+            ["readings.csv"] = "number,{{ unit }}\n{% for n in range(repeats | int) %}{{ n + 1 }},\n{% endfor %}"
+        }
+    },
+    comparison = {
+        tags = {"comparison", "automated"},
+        metadata = {before = "HEAD~1", after = "HEAD"},
+        files = {["question.md"] = "What is different between {{ before }} and {{ after }}?\n"}
+    }
+}
+
+-- What the template says, and over it what was asked for.
+local function filled(defaults, asked)
+    local metadata = {}
+    for key, value in pairs(defaults) do metadata[key] = value end
+    for key, value in pairs(asked) do metadata[key] = value end
+    return metadata
+end
+
+local function create_from_template(kind, name, asked)
+    local template = templates[kind]
+    if not template then error("no such template: " .. tostring(kind), 0) end
+    local metadata = filled(template.metadata, asked)
+    local session = Session.create({name = name, tags = template.tags, metadata = metadata})
+    Session.addTag(session, "template:" .. kind)
+    for file, text in pairs(template.files) do
+        local made = Tool.execute("template-engine", {template = text, variables = filled(metadata, {name = name})})
+        if not made.success then error(made.error, 0) end
+        Artifact.store(session, "system_generated", file, made.result)
+    end
+    return session
+end
+
+local asked = {}
+for _, word in ipairs({select(3, ...)}) do
+    local key, value = word:match("^([%w_]+)=(.*)$")
+    if not key then error("expected KEY=VALUE, not " .. word, 0) end
+    asked[key] = tonumber(value) or value
+end
+
+print(create_from_template(arg[1], arg[2], asked))

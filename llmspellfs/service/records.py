@@ -1,0 +1,221 @@
+"""Recording a run: which script ran, with what, what it read and made.
+
+A recorder follows the work of one thread. In each session that it changes it leaves the events `run.started` and
+`run.finished`, and the record and the script's text as `system_generated` artifacts: when the run ends, or right
+before the run freezes the session. A session that was frozen before has the events only, and so has one where the
+two would go beyond `max_artifacts_per_session`. What a run only looked at is not touched.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from llmspellfs.config import Config
+from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, SpellError, Vanished
+from llmspellfs.model.artifact import Artifact, Entry, Ownership
+from llmspellfs.model.event import Origin
+from llmspellfs.model.run import FOLDER, MIME_TYPE, SCRIPT_MIME_TYPE, Run, RunScript, Touched
+from llmspellfs.model.session import Session
+from llmspellfs.service import undelete, versions
+from llmspellfs.service.engine import Engine, Transaction
+from llmspellfs.service.intake import Intake
+from llmspellfs.service.versions import Given
+from llmspellfs.storage import contents, runs, sessions
+from llmspellfs.storage.contents import Placed
+from llmspellfs.storage.ingest import Staged
+from llmspellfs.storage.journal import Journal
+
+_log = logging.getLogger(__name__)
+_BATCH = 64
+"""Sessions whose records are written in one transaction."""
+_MAX_ERROR = 500
+_EMPTY: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The events after *first* up to *last* of one session, made when *reads* artifacts had been read."""
+
+    sid: int
+    first: int
+    last: int
+    reads: int
+
+
+class Recorder:
+    """One run that is being recorded; a Witness of its thread."""
+
+    def __init__(self, engine: Engine, intake: Intake, script: RunScript, by: Origin) -> None:
+        """Record a run of *script* by *by* on *engine*'s store."""
+        self._engine, self._intake, self._script, self._by = engine, intake, script, by
+        self.run = Run(
+            engine.new_id(), script.name, blake3(script.text).hexdigest(), script.args, script.session,
+            script.environment, engine.now(), sandbox=script.sandbox,
+        )  # fmt: skip
+        """What is known of the run so far."""
+        self.status: int | None = None
+        """The script's exit status."""
+        self._before: dict[int, int] = {}
+        """The seq that each session had before the run changed it."""
+        self._begun: set[int] = set()
+        self._journal: Journal | None = None
+        self._stretches: list[_Stretch] = []
+        self._read: dict[tuple[str, int, int], Touched] = {}
+        self._own: dict[str, frozenset[int]] = {}
+
+    def __enter__(self) -> Self:
+        """Begin to follow this thread."""
+        self._thread = threading.get_ident()
+        self._engine.witnesses[self._thread] = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the records."""
+        self._engine.witnesses.pop(self._thread, None)
+        why = None if error is None else str(error)[:_MAX_ERROR] or type(error).__name__
+        status = self.status if error is None else 1
+        self.run = replace(self.run, finished_ns=self._engine.now(), status=status, error=why)
+        try:
+            self._write_all()
+        except SpellError as failed:
+            _log.warning("the run of %s is not recorded: %s", self._script.name, failed.message)
+
+    # What the engine tells
+
+    def begins(self, journal: Journal) -> None:
+        """Have `run.started` come before the first event in each session."""
+        self._journal, self._begun = journal, set()
+        journal.herald = self._announce
+
+    def ends(self, journal: Journal) -> None:
+        """Tell those sessions of the run that were made, or got events in one go, by this transaction."""
+        for sid, tally in list(journal.touched.items()):
+            if tally.seq > tally.first:
+                self._announce(sid)
+
+    def wrote(self, journal: Journal) -> None:
+        """Remember what the transaction did."""
+        for sid, tally in journal.touched.items():
+            if tally.seq > tally.first:
+                self._before.setdefault(sid, tally.first)
+                self._stretches.append(_Stretch(sid, tally.first, tally.seq, len(self._read)))
+
+    def read(self, artifact: Artifact) -> None:
+        """Remember that *artifact* was read."""
+        key = artifact.session_id, artifact.sequence, artifact.version
+        self._read.setdefault(key, Touched(*key, artifact.name, artifact.content_hash))
+
+    def freezes(self, session: Session) -> None:
+        """Write the record into *session*, which the run is about to freeze."""
+        is_new = session.sid not in self._before
+        self._before.setdefault(session.sid, session.seq)
+        del self._engine.witnesses[self._thread]
+        try:
+            self._write(self._composed(), [session.sid], starts=is_new)
+        except SpellError as failed:
+            _log.warning("the run of %s is not recorded in %s: %s", self._script.name, session.dirname, failed.message)
+            if is_new:
+                del self._before[session.sid]
+        finally:
+            self._engine.witnesses[self._thread] = self
+
+    def hidden(self, session_id: str) -> frozenset[int]:
+        """Return the sequences of this run's own records in a session."""
+        return self._own.get(session_id, _EMPTY)
+
+    def _announce(self, sid: int) -> None:
+        if sid in self._before or sid in self._begun:
+            return
+        assert self._journal is not None
+        self._begun.add(sid)
+        self._tell_start(self._journal, sid)
+
+    def _tell_start(self, journal: Journal, sid: int) -> None:
+        told = {"run": self.run.id, "script": self.run.script, "hash": self.run.script_hash}
+        journal.append(sid, "run.started", None, **told)
+
+    # Writing
+
+    def _write_all(self) -> None:
+        self.run, sids = self._composed(), list(self._before)
+        for start in range(0, len(sids), _BATCH):
+            self._write(self.run, sids[start : start + _BATCH])
+
+    def _write(self, run: Run, sids: list[int], *, starts: bool = False) -> None:
+        text = json.dumps(run.document(), indent=1).encode("ascii")
+        try:
+            self._commit(run, sids, self._stage(text, trusting=True), starts)
+        except Vanished:
+            self._commit(run, sids, self._stage(text, trusting=False), starts)
+
+    def _stage(self, text: bytes, *, trusting: bool) -> list[Staged]:
+        return [self._intake.stage(one, trusting=trusting) for one in (self._script.text, text)]
+
+    def _commit(self, run: Run, sids: list[int], staged: list[Staged], starts: bool) -> None:
+        own: dict[str, frozenset[int]] = {}
+        made = Counter(one.session_id for one in run.made)
+        with self._engine.write(self._by) as tx:
+            placed = [contents.place(tx.db, one, self._engine.rooms.blobs) for one in staged]
+            for sid in sids:
+                session = sessions.load(tx.db, sid)
+                if session is None:
+                    continue
+                if starts:
+                    self._tell_start(tx.journal, sid)
+                if session.is_active and self._has_room(tx, session):
+                    with suppress(NotAFolder, IsAFolder, AlreadyExists):  # something else has the name
+                        own[session.id] = self._store(tx, session, run, placed)
+                if run.finished_ns is not None:
+                    told = {"run": run.id, "status": run.status, "made": made[session.id]}
+                    tx.journal.append(sid, "run.finished", None, **told)
+        for session_id, mine in own.items():
+            self._own[session_id] = self.hidden(session_id) | mine
+
+    def _has_room(self, tx: Transaction, session: Session) -> bool:
+        limit = self._engine.config.max_artifacts_per_session
+        return not limit or tx.journal.touch(session.sid).artifact_count + 2 <= limit
+
+    def _store(self, tx: Transaction, session: Session, run: Run, placed: list[Placed]) -> frozenset[int]:
+        """Store the script and the record; return the sequences of those that were not there."""
+        made = set()
+        names = ((run.script_artifact, SCRIPT_MIME_TYPE), (run.artifact, MIME_TYPE))
+        for (name, mime), content in zip(names, placed, strict=True):
+            before = tx.journal.touch(session.sid).next_sequence
+            entry = self._put(tx, session, name, content, Given("system_generated", mime))
+            if entry.facts.sequence >= before:
+                made.add(entry.facts.sequence)
+        return frozenset(made)
+
+    def _put(self, tx: Transaction, session: Session, name: str, placed: Placed, given: Given) -> Entry:
+        own = Ownership(0o644, os.getuid(), os.getgid())
+        place = undelete.make_place(tx, session, name, own)
+        inode = (next(tx.inos), own.at(tx.now_ns))
+        return versions.store(tx, _UNLIMITED, session, place, placed, given, inode=inode)
+
+    def _composed(self) -> Run:
+        """Return the run with what it read and made so far."""
+        with self._engine.index.snapshot() as db:
+            ids = {sid: runs.id_of(db, sid) for sid in self._before}
+            made = [
+                Touched(ids[part.sid], *told, part.reads)
+                for part in self._stretches
+                for told in runs.stored_between(db, part.sid, part.first, part.last)
+            ]
+        last = {(one.key, one.version): one for one in made if not one.name.startswith(f"{FOLDER}/")}
+        touched = {ids[sid]: seq for sid, seq in self._before.items()}
+        return replace(self.run, sessions=touched, read=tuple(self._read.values()), made=tuple(last.values()))
+
+
+_UNLIMITED = Config()

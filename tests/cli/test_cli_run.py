@@ -1,0 +1,81 @@
+"""`llmspellfs run` for the authors of scripts: tracebacks, modules beside the script, output that can be followed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("more", [(), ("--debug",)])
+def test_an_error_shows_the_scripts_line_and_a_lua_traceback(cli: Any, more: tuple[str, ...]) -> None:
+    Path("bad.lua").write_text("local function inner(s)\n  Session.suspend(s)\nend\ninner('nobody')\nprint('on')\n")
+    result = cli(*more, "run", "bad.lua")
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, title, *frames = result.stderr.splitlines()
+    assert first == "llmspellfs: bad.lua:2: session not found: nobody"
+    assert title == "stack traceback:"
+    assert any("bad.lua:2: in local 'inner'" in frame for frame in frames)
+    assert any("bad.lua:4: in main chunk" in frame for frame in frames)
+    assert not any(word in result.stderr for word in ("Traceback", ".py", "[llmspellfs]", "raw_xpcall"))
+
+
+def test_a_syntax_error_is_one_line(cli: Any) -> None:
+    assert cli.fails("run", "-e", "local = 1") == "(-e):1: <name> expected near '='"
+
+
+def test_an_error_in_a_module_names_its_file(cli: Any) -> None:
+    Path("m.lua").write_text("return function()\n  error('here')\nend\n")
+    Path("s.lua").write_text("require('m')()")
+    assert "m.lua:2: here" in cli("run", "s.lua").stderr.splitlines()[0]
+
+
+def test_control_characters_in_an_error_are_made_visible(cli: Any) -> None:
+    result = cli("run", "-e", "local f = function() error('\\27[2J') end f()")
+    assert "\x1b" not in result.stderr
+
+
+def test_require_finds_modules_beside_the_script(cli: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "scripts"
+    (folder / "parts" / "deep").mkdir(parents=True)
+    (folder / "one.lua").write_text("return 'one'")
+    (folder / "parts" / "two.lua").write_text("return 'two'")
+    (folder / "parts" / "deep" / "init.lua").write_text("return require('one') .. '+' .. (...)")
+    (folder / "main.lua").write_text("print(require('one'), require('parts.two'), (require('parts.deep')))")
+    assert cli.ok("run", str(folder / "main.lua")) == "one\ttwo\tone+parts.deep\n"
+    Path("one.lua").write_text("return 'of the working folder'")
+    assert cli.ok("run", "-e", "print((require('one')))") == "of the working folder\n"
+    assert cli.ok("run", str(folder / "main.lua")).startswith("one\t")
+
+
+def test_arguments_are_in_arg_and_in_dots(cli: Any) -> None:
+    Path("a.lua").write_text("print(arg[0], #arg, arg[1], arg[2], select('#', ...), ...)")
+    assert cli.ok("run", "a.lua", "x", "") == "a.lua\t2\tx\t\t2\tx\t\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("os.exit()", 0), ("os.exit(true)", 0), ("os.exit(false)", 1), ("os.exit(42)", 42)]
+)
+def test_os_exit_is_the_exit_status(cli: Any, code: str, status: int) -> None:
+    assert cli("run", "-e", code).exit_code == status
+
+
+@pytest.mark.parametrize("say", ["print('first')", "io.write('first\\n')", "io.stdout:write('fi', 'rst', '\\n')"])
+def test_a_line_is_in_the_pipe_before_the_script_goes_on(child: Any, say: str) -> None:
+    process = child("run", "-e", f"{say} while true do end", stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"first\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == -signal.SIGINT
+    process.stdout.close()
+
+
+def test_a_file_gets_its_lines_in_large_pieces(child: Any, tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb") as out:
+        process = child("run", "-e", "print('x') print('up to here') os.execute('true') print('y')", stdout=out)
+        assert process.wait(timeout=30) == 0
+    assert (tmp_path / "out").read_bytes() == b"x\nup to here\ny\n"
+    assert os.path.getsize(tmp_path / "out") == 15
