@@ -22,7 +22,8 @@ from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
 from llmspellfs.tree.attributes import Change
-from llmspellfs.tree.files import FileHandle, OpenFile
+from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.handles import FileHandle
 from llmspellfs.tree.pages import Pages
 from llmspellfs.tree.sealer import Sealer
 
@@ -90,7 +91,7 @@ class Opened:
 
     def hidden(self, path: str) -> OpenFile | None:
         """Return the removed file that libfuse calls *path*, or None."""
-        return self._hidden.get(path) if self._hidden else None
+        return self._hidden.get(_name(path)) if self._hidden else None
 
     def create(self, place: Place, attributes: Attributes, flags: int, origin: Origin) -> FileHandle:
         """Open a new file at *place* that nobody has committed yet."""
@@ -254,19 +255,19 @@ class Opened:
             if self._pending.pop((file.place.folder, file.place.name), None) is not None:
                 self._listing_changed(file.place.folder, self.now())
             if hidden is not None:
-                self._hidden[hidden] = file
+                self._hidden[_name(hidden)] = file
 
     def bring_back(self, file: OpenFile, hidden: str) -> None:
         """Undo `remove`: the rename that was to replace *file* failed."""
         with self.turn:
             file.is_removed = False
             self._files.setdefault(file.ino, file)
-            self._hidden.pop(hidden, None)
+            self._hidden.pop(_name(hidden), None)
 
     def forget_hidden(self, path: str) -> bool:
         """Forget the removed file that libfuse called *path*; tell whether there was one."""
         with self.turn:
-            return self._hidden.pop(path, None) is not None
+            return self._hidden.pop(_name(path), None) is not None
 
     def commit(self, ino: int, origin: Origin) -> None:
         """Commit what the open file of inode *ino* has not committed; raise what that raises."""
@@ -342,6 +343,11 @@ class Opened:
         except Exception:
             log.exception("%r could not be committed (%s), nor kept", file.place.name, why)
             return False
+
+
+def _name(path: str) -> str:
+    """Return the last component of *path*: libfuse gives each hidden file its own, and folders above are renamed."""
+    return path.rpartition("/")[2]
 
 
 def _note_failure(file: OpenFile, released: Future[None]) -> None:

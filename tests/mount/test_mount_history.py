@@ -334,3 +334,10 @@ def test_groups_of_then_are_granted_what_they_are_now(live: Mounted, s: Path) ->
     time.sleep(1.1)
     with acting_as(JOE, STAFF), refused(errno.EACCES):
         past.read_text()
+
+
+def test_a_folder_renamed_right_after_a_close_in_it_had_the_file_under_its_old_name(live: Mounted, s: Path) -> None:
+    live.shell("mkdir n; echo x > n/f; mv n m", s)
+    assert (s / ".session/versions/n/f/1").read_text() == "x\n"
+    kinds = [(event["kind"], event.get("name")) for event in events(s)]
+    assert kinds.index(("artifact.stored", "n/f")) < kinds.index(("folder.renamed", "m"))
