@@ -16,7 +16,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import SpellError, TooLarge, Vanished
+from llmspellfs.errors import SpellError, StoreBusy, TooLarge, Vanished
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.paths import Place
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from llmspellfs.tree.pages import Page
 
 
+_PATIENCE = 3
+"""How often more a commit is tried that nobody waits for."""
 _STAGINGS = 8
 """How often content is staged anew because somebody cut the file meanwhile."""
 
@@ -176,21 +178,30 @@ class OpenFile:
         now = self.opened.now()
         self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
 
-    def commit(self, origin: Origin, *, durable: bool = False) -> bool:
+    def commit(self, origin: Origin, *, durable: bool = False, patient: bool = False) -> bool:
         """Commit what is not committed and tell whether that was anything; *durable*: it survives power loss then.
 
-        Where that fails the bytes go to lost+found, and the error is raised, here and to the other writers.
+        *patient*: nobody waits, and nobody would hear of a store that is busy, so it is tried again then. Where it
+        fails the bytes go to lost+found, and the error is raised, here and to the other writers.
         """
         with self.ordering:
             if not self.is_dirty:
                 return False
             try:
-                self._commit(origin, durable)
+                self._try_to_commit(origin, durable, _PATIENCE if patient else 0)
             except Exception as error:
                 self.failures, self.failure = self.failures + 1, error
                 self._lose(error)
                 raise
             return True
+
+    def _try_to_commit(self, origin: Origin, durable: bool, more: int) -> None:
+        try:
+            self._commit(origin, durable)
+        except StoreBusy:
+            if not more:
+                raise
+            self._try_to_commit(origin, durable, more - 1)
 
     def _commit(self, origin: Origin, durable: bool) -> None:
         with self.turn:

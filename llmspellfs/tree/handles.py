@@ -66,9 +66,16 @@ class FileHandle:
         self.file.truncate(size)
 
     def flush(self) -> None:
-        """Commit bytes that are not committed; what was only created or truncated waits for the release."""
-        if self.is_writer:
-            self._commit(wanted=self.file.has_bytes or self.file.is_committing)
+        """Commit bytes that are not committed; what was only created or truncated waits for the release.
+
+        Nobody hears of what fails there: what is certain to fail is refused here.
+        """
+        if not self.is_writer:
+            return
+        wanted = self.file.has_bytes or self.file.is_committing
+        if self.file.is_dirty and not wanted:
+            self.file.opened.check_changeable(self.file)
+        self._commit(wanted=wanted)
 
     def fsync(self, datasync: bool) -> None:
         """Commit and make durable; a clean file may still have commits that a power cut would take."""

@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import SpellError
+from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
+from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
@@ -185,7 +186,7 @@ class Opened:
 
     def _settle(self, file: OpenFile, origin: Origin) -> None:
         try:
-            file.commit(origin)
+            file.commit(origin, patient=True)
         finally:
             draft = file.take_draft()
             if draft is not None and not file.is_removed:
@@ -313,6 +314,13 @@ class Opened:
         self.sealer.close()
         self.workers.shutdown()
 
+    def check_changeable(self, file: OpenFile) -> None:
+        """Raise SessionNotActive or NotFound where *file*'s session would not take a commit."""
+        session = self.store.sessions.load_sid(file.place.sid)
+        if session is None:
+            raise NotFound("session", file.place.sid)
+        check_active(session)
+
     def new_spool_file(self, file: OpenFile) -> SpoolFile:
         """Return an empty spool file for *file*."""
         return self.store.intake.spool_file(*self.entries.whereabouts(file.place))
@@ -340,8 +348,8 @@ class Opened:
             item = self.store.intake.lose(source, session, path, why)
             log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
             return True
-        except Exception:
-            log.exception("%r could not be committed (%s), nor kept", file.place.name, why)
+        except (SpellError, OSError) as error:
+            log.error("%r could not be committed (%s), nor kept: %s", file.place.name, why, error)  # noqa: TRY400 - foreseen
             return False
 
 
