@@ -351,7 +351,7 @@ def test_the_versions_of_a_file_are_read_once_for_all(live: Mounted, s: Path) ->
     assert [(folder / str(number)).read_text() for number in (1, 75, 150)] == ["0\n", "74\n", "149\n"]
     assert len({path.stat().st_ino for path in folder.iterdir()}) == 150
     (s / "f").write_text("last\n")
-    wait_for(lambda: (folder / "151").exists())
+    wait_for((folder / "151").exists)
     assert (folder / "151").read_text() == "last\n"
 
 
