@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmspellfs.cli.reports import count
 from llmspellfs.cli.views import Column, View, human_size
 from llmspellfs.model.artifact import Kind
+from llmspellfs.model.values import is_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,7 +105,7 @@ def _flat(fields: Iterable[FieldChange]) -> dict[str, tuple[object, object]]:
         if isinstance(field.old, dict) and isinstance(field.new, dict):
             for key in sorted(field.old.keys() | field.new.keys()):
                 values = field.old.get(key, _UNSET), field.new.get(key, _UNSET)
-                if values[0] != values[1]:
+                if _UNSET in values or not is_same(*values):
                     found[f"{field.name}.{quoted(key)}"] = values
         else:
             found[field.name] = field.old, field.new

@@ -27,8 +27,7 @@ import fuse
 from llmspellfs.errors import NameNotText, NotFound, NotSupported
 from llmspellfs.fuse.errno import errno_of
 from llmspellfs.fuse.layout import caller_of, owner_id, put_stat, put_statfs, put_text, stat_bytes, times_at
-from llmspellfs.fuse.made import MadeFolders
-from llmspellfs.fuse.pool import current_request, replacing
+from llmspellfs.fuse.pool import answer_with_folder, current_request, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +135,6 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         self.tree = tree
         self.handles: dict[int, Handle] = {}
         self._folders: dict[int, tuple[str, list[tuple[str, Attr]] | None]] = {}
-        self.made = MadeFolders()
         self._numbers = itertools.count(1)
         self._callbacks = {
             name: ctypes.CFUNCTYPE(ctypes.c_int, *types)(getattr(self, name)) for name, types in _ARGUMENTS.items()
@@ -169,8 +167,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         name = text_of(path)
         self.tree.mkdir(name, mode & _PERMISSIONS, caller())
         if not stat.S_ISDIR(self.tree.attr(name).mode):
-            target = os.path.join(os.path.dirname(name), self.tree.readlink(name))
-            self.made.add(path, os.path.normpath(target).encode(), current_request())
+            answer_with_folder()
 
     @errnos
     def mknod(self, path: bytes, mode: int, _device: int) -> None:

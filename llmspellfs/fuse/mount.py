@@ -17,7 +17,6 @@ import fuse
 
 from llmspellfs.errors import MountFailed
 from llmspellfs.fuse.binding import Binding
-from llmspellfs.fuse.channel import channel_of
 from llmspellfs.fuse.notify import notify
 from llmspellfs.fuse.pool import WAKE, Pool
 
@@ -59,9 +58,7 @@ class Mount:
         self._main = threading.get_ident()
         self._name = ctypes.c_char_p()
         self._fuse = self._mount(mountpoint, _libfuse_options(options, source))
-        session = _session_of(self._fuse)
-        self._pool = Pool(session, options.threads, self._wake_main)
-        self._binding.made.use(ctypes.addressof(channel_of(session)))
+        self._pool = Pool(_session_of(self._fuse), options.threads, self._wake_main)
 
     def start(self) -> None:
         """Begin to answer requests."""
@@ -73,7 +70,6 @@ class Mount:
             self._pool.stop()
         notify("STOPPING=1")
         self._pool.join()
-        self._binding.made.use(0)
         _teardown(self._fuse, ctypes.cast(self._name, _ADDRESS))
         self._tree.destroy()
 

@@ -31,7 +31,9 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeAlias
 
+from llmspellfs.fuse.answers import Answers
 from llmspellfs.fuse.channel import ADDRESS, Receive, channel_of, exit_session, process, serve_session
+from llmspellfs.fuse.made import MadeFolders
 from llmspellfs.fuse.replacing import Replacing
 
 if TYPE_CHECKING:
@@ -62,8 +64,15 @@ def current_request() -> memoryview:
 
 def replacing() -> AbstractContextManager[None]:
     """Have a rename under way, in a thread of a pool; see `replacing.Replacing`."""
-    answers = getattr(_local, "answers", None)
-    return nullcontext() if answers is None else answers.one()
+    renames = getattr(_local, "renames", None)
+    return nullcontext() if renames is None else renames.one()
+
+
+def answer_with_folder() -> None:
+    """Have the answer to the mkdir that this thread is serving say that a directory was made; see `made`."""
+    made = getattr(_local, "made", None)
+    if made is not None:
+        made.add(current_request())
 
 
 class Pool:
@@ -77,7 +86,8 @@ class Pool:
         self._lock = threading.Lock()
         self._all_left = threading.Event()
         self._channel = channel_of(session)
-        self._answers = Replacing(self._channel, current_request)
+        answers = Answers(self._channel)
+        self._renames, self._made = Replacing(answers, current_request), MadeFolders(answers)
         self._receive = Receive(self._channel.receive)
         self._introduction = Receive(self._introduce)
         self._alive: set[int] = set()
@@ -130,7 +140,7 @@ class Pool:
             self._leave()
 
     def _enter(self, *, is_serving: bool) -> None:
-        _local.answers = self._answers
+        _local.renames, _local.made = self._renames, self._made
         with self._lock:
             self._alive.add(threading.get_ident())
             if is_serving:

@@ -17,15 +17,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from llmspellfs.fuse.channel import ADDRESS
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from llmspellfs.fuse.channel import Channel
+    from llmspellfs.fuse.answers import Answers
 
-_Send = ctypes.CFUNCTYPE(ctypes.c_int, ADDRESS, ADDRESS, ctypes.c_size_t)
-"""Sends an answer: the channel, the address of its pieces (struct iovec), their number; 0 or a negative errno."""
 _AFTER = 1.0
 """Seconds for which opens that waited for a rename may still come by."""
 _ERROR_AT = 4
@@ -38,13 +34,11 @@ FUSE_SETXATTR is not among them: there ENOENT may be the answer that is meant, s
 
 
 class Replacing:
-    """The answers of one channel; *request* returns the request that the calling thread is serving."""
+    """The renames of one mount; *request* returns the request that the calling thread is serving."""
 
-    def __init__(self, channel: Channel, request: Callable[[], memoryview]) -> None:
+    def __init__(self, answers: Answers, request: Callable[[], memoryview]) -> None:
         """Stand by."""
-        self._channel, self._request = channel, request
-        self._address = channel.send
-        self._send, self._answer = _Send(self._address), _Send(self._look_at)
+        self._answers, self._request = answers, request
         self._turn = threading.Lock()
         self._under_way, self._until = 0, 0.0
 
@@ -53,7 +47,7 @@ class Replacing:
         """Have a rename under way."""
         with self._turn:
             self._under_way += 1
-            self._channel.send = ctypes.cast(self._answer, ADDRESS)
+            self._answers.show(self._look)
         try:
             yield
         finally:
@@ -61,19 +55,14 @@ class Replacing:
                 self._under_way -= 1
                 self._until = time.monotonic() + _AFTER
 
-    def _look_at(self, channel_at: int, pieces: int | None, count: int) -> int:
-        if pieces:
-            self._mend(pieces)
-        if not self._under_way and time.monotonic() > self._until:
-            self._stand_by()
-        return int(self._send(channel_at, pieces, count))
-
-    def _mend(self, pieces: int) -> None:
+    def _look(self, pieces: int, _count: int) -> None:
         error = ctypes.c_int32.from_address(ctypes.c_size_t.from_address(pieces).value + _ERROR_AT)
         if error.value == -errno.ENOENT and struct.unpack_from("=I", self._request(), 4)[0] in _OF_AN_INODE:
             error.value = -errno.ESTALE
+        if not self._under_way and time.monotonic() > self._until:
+            self._stand_by()
 
     def _stand_by(self) -> None:
         with self._turn:
             if not self._under_way:
-                self._channel.send = self._address
+                self._answers.spare(self._look)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.session import Session
+from llmspellfs.model.values import is_same
 
 SESSION_FIELDS = ("name", "status", "description", "tags", "metadata", "parent_session_id", "failure_reason")
 ARTIFACT_FIELDS = ("artifact_type", "mime_type", "description", "tags", "custom")
@@ -58,7 +59,7 @@ class Change:
 def changed_fields(old: object, new: object, names: tuple[str, ...]) -> tuple[FieldChange, ...]:
     """Return those of the fields *names* that *old* and *new* have otherwise."""
     pairs = ((name, getattr(old, name), getattr(new, name)) for name in names)
-    return tuple(FieldChange(name, before, after) for name, before, after in pairs if before != after)
+    return tuple(FieldChange(name, before, after) for name, before, after in pairs if not is_same(before, after))
 
 
 @dataclass(frozen=True, slots=True)

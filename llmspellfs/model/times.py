@@ -9,7 +9,7 @@ from llmspellfs.errors import InvalidValue
 
 NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AGE = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
+_AGE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(s|m|h|d|w)")
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _WHOLE = re.compile(r"\d{4}-?(?:\d{2}-?\d{2}|W\d{2}-?\d)[T ]\d{2}(:?\d{2}(:?\d{2})?)?(?:Z|[+-]\d{2}:?\d{2})?")

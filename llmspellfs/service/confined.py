@@ -14,185 +14,26 @@ It belongs to one thread. Bounds of time and memory are the process's, not this 
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from llmspellfs.errors import IsAFolder, NotAllowed, NotFound
+from llmspellfs.errors import NotAllowed
 from llmspellfs.model.replay import Mode, Wanted
-from llmspellfs.model.run import FOLDER, MIME_TYPE
+from llmspellfs.service.confined_artifacts import ConfinedArtifacts
+from llmspellfs.service.confined_sessions import ConfinedSessions
 from llmspellfs.service.fence import Confined, Fence
 from llmspellfs.service.moments import split_point
-from llmspellfs.service.sessions import KEEP
 from llmspellfs.service.state import GLOBAL
 from llmspellfs.storage.state import SESSION
 
 if TYPE_CHECKING:
-    from llmspellfs.model.artifact import Artifact
     from llmspellfs.model.diff import Change
     from llmspellfs.model.replay import Steps
     from llmspellfs.model.run import RunScript
     from llmspellfs.model.session import Session
-    from llmspellfs.service.batches import NewArtifact
-    from llmspellfs.service.creation import NewSession
-    from llmspellfs.service.reader import Reader
     from llmspellfs.service.records import Recorder
     from llmspellfs.service.store import Store
-
-
-class ConfinedSessions(Confined):
-    """Stands in for `store.sessions`."""
-
-    def create(self, name: str | None = None, *, parent: str | None = None, **told: Any) -> Session:
-        self._fence.check_create()
-        above = None if parent is None else self._own(parent)
-        made = self._store.sessions.create(name, parent=above, **told)
-        self._fence.ids.add(made.id)
-        return made
-
-    def create_many(self, items: Iterable[NewSession], **by: Any) -> builtins.list[Session]:
-        self._fence.check_create()
-        ready = [one if one.parent is None else replace(one, parent=self._own(one.parent)) for one in items]
-        made = self._store.sessions.create_many(ready, **by)
-        self._fence.ids.update(one.id for one in made)
-        return made
-
-    def get(self, ref: str, *, deleted: bool = False) -> Session:
-        return self._store.sessions.get(self._readable(ref, deleted=deleted), deleted=deleted)
-
-    def list(
-        self, query: str | None = None, *, limit: int | None = None, offset: int = 0, parent: str | None = None,
-        **filters: Any,
-    ) -> list[Session]:  # fmt: skip
-        above = None if parent is None else self._readable(parent)
-        everything = self._store.sessions.list
-        if self._fence.others_readable:
-            return everything(query, limit=limit, offset=offset, parent=above, **filters)
-        found = [one for one in everything(query, parent=above, **filters) if one.id in self._fence.ids]
-        return found[offset : None if limit is None else offset + limit]
-
-    def children(self, ref: str) -> builtins.list[Session]:
-        return [one for one in self._store.sessions.children(self._readable(ref)) if self._fence.shows(one.id)]
-
-    def events(self, ref: str, **filters: Any) -> Any:
-        return self._store.sessions.events(self._readable(ref), **filters)
-
-    def checkpoints(self, ref: str) -> Any:
-        return self._store.sessions.checkpoints(self._readable(ref))
-
-    def suspend(self, ref: str, **by: Any) -> Session:
-        return self._store.sessions.suspend(self._own(ref), **by)
-
-    def resume(self, ref: str, **by: Any) -> Session:
-        return self._store.sessions.resume(self._own(ref), **by)
-
-    def complete(self, ref: str, **by: Any) -> Session:
-        return self._store.sessions.complete(self._own(ref), **by)
-
-    def fail(self, ref: str, reason: str | None = None, **by: Any) -> Session:
-        return self._store.sessions.fail(self._own(ref), reason, **by)
-
-    def load(self, ref: str, **by: Any) -> Session:
-        return self._store.sessions.load(self._own(ref), **by)
-
-    def save(self, ref: str, label: str | None = None, **by: Any) -> Any:
-        return self._store.sessions.save(self._own(ref), label, **by)
-
-    def tag(self, ref: str, **changes: Any) -> Session:
-        return self._store.sessions.tag(self._own(ref), **changes)
-
-    def update(self, ref: str, *, parent: Any = KEEP, **changes: Any) -> Session:
-        above = self._own(parent) if isinstance(parent, str) else parent
-        return self._store.sessions.update(self._own(ref), parent=above, **changes)
-
-    def delete(self, ref: str, **how: Any) -> Session:
-        return self._store.sessions.delete(self._own(ref), **how)
-
-    def restore(self, ref: str, **by: Any) -> Session:
-        return self._store.sessions.restore(self._own(ref), **by)
-
-
-class ConfinedArtifacts(Confined):
-    """Stands in for `store.artifacts`."""
-
-    def put(self, session: str, name: str, content: bytes, **told: Any) -> Artifact:
-        owner = self._own(session)
-        _check_no_record(name, told.get("mime_type"))
-        with suppress(NotFound, IsAFolder):
-            _check_no_record(name, self._store.artifacts.get(owner, name).mime_type)
-        self._fence.count()
-        return self._store.artifacts.put(owner, name, content, **told)
-
-    def put_many(self, session: str, items: Iterable[NewArtifact], **by: Any) -> list[str]:
-        owner, ready = self._own(session), [*items]
-        taken = {one.name: one.mime_type for one in self._store.artifacts.list(owner)}
-        for one in ready:
-            _check_no_record(one.name, one.mime_type)
-            _check_no_record(one.name, taken.get(one.name))
-        self._fence.count(len(ready))
-        return self._store.artifacts.put_many(owner, ready, **by)
-
-    def restore(self, session: str, ref: str, **how: Any) -> Artifact:
-        owner = self._own_artifact(session, ref)
-        _check_no_record(how.get("name") or "", None)
-        self._fence.count()
-        return self._store.artifacts.restore(owner, ref, **how)
-
-    def update(self, session: str, ref: str, **changes: Any) -> Artifact:
-        owner = self._own_artifact(session, ref)
-        _check_no_record(changes.get("name") or "", changes.get("mime_type"))
-        return self._store.artifacts.update(owner, ref, **changes)
-
-    def delete(self, session: str, ref: str, **by: Any) -> Artifact:
-        return self._store.artifacts.delete(self._own_artifact(session, ref), ref, **by)
-
-    def get(self, session: str, ref: str) -> Artifact:
-        return self._store.artifacts.get(self._readable(session), ref)
-
-    def history(self, session: str, ref: str) -> list[Artifact]:
-        return self._store.artifacts.history(self._readable(session), ref)
-
-    def read(self, artifact: Artifact, offset: int = 0, size: int | None = None) -> bytes:
-        self._check(artifact)
-        return self._store.artifacts.read(artifact, offset, size)
-
-    def open(self, artifact: Artifact) -> Reader:
-        self._check(artifact)
-        return self._store.artifacts.open(artifact)
-
-    def query(
-        self, query: str | None = None, *, session: str | None = None, limit: int | None = None, offset: int = 0,
-        **filters: Any,
-    ) -> list[Artifact]:  # fmt: skip
-        within = self._fence.session if session is None else self._readable(session)
-        everything = self._store.artifacts.query
-        if self._fence.others_readable or within is not None:
-            within = None if session is None and self._fence.others_readable else within
-            return everything(query, session=within, limit=limit, offset=offset, **filters)
-        found = [one for one in everything(query, **filters) if one.session_id in self._fence.ids]
-        return found[offset : None if limit is None else offset + limit]
-
-    def list(self, session: str, **page: Any) -> list[Artifact]:
-        return self._store.artifacts.list(self._readable(session), **page)
-
-    def _own_artifact(self, session: str, ref: str) -> str:
-        """Return the id of the session, where *ref* is not a record and never was."""
-        owner = self._own(session)
-        for version in self._store.artifacts.history(owner, ref):
-            _check_no_record(version.name, version.mime_type)
-        return owner
-
-    def _check(self, artifact: Artifact) -> None:
-        if not self._fence.shows(artifact.session_id):
-            raise NotFound("session", artifact.session_id)
-
-
-def _check_no_record(name: str, mime_type: str | None) -> None:
-    """Raise NotAllowed for what is, or would be taken for, the record of a run: that says what a rerun has to run."""
-    if name.split("/", maxsplit=1)[0] == FOLDER or (mime_type or "").strip().lower() == MIME_TYPE:
-        raise NotAllowed("records of runs cannot be changed in a sandbox")
 
 
 class ConfinedPast(Confined):

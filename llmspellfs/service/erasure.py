@@ -25,6 +25,7 @@ def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeR
     with engine.write(by, durable=True) as tx:
         if session.deleted_ns is None:
             seal_all(tx, session)
+            sessions.note_listing(tx.db, tx.now_ns)
         cids = _erase_rows(tx, session)
         loose, freed = erasing.erase_contents(tx.db, cids)
     return _unlink(engine, loose, freed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from llmspellfs.config import Config
@@ -14,7 +15,7 @@ from llmspellfs.model.values import check_text
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.moments import Moment, find_moment, present
 from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, insert_session
-from llmspellfs.service.states import walk
+from llmspellfs.service.states import granted, walk
 from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import entries, past
 from llmspellfs.storage.batches import NewFile, insert_files
@@ -32,9 +33,11 @@ def fork(engine: Engine, ref: str, name: str, created_by: str | None, by: Origin
         origin, moment = find_moment(tx.db, ref, tx.now_ns)
         if moment is None:
             seal_all(tx, origin)
-            moment = present(fresh(tx, origin.sid))
+            rows, moment = walk(tx.db, origin.sid, origin.ino), present(fresh(tx, origin.sid))
+        else:
+            rows = granted(tx.db, origin, moment)
         made = _make_session(tx, origin, moment, (session_id, name, created_by))
-        copied = _copy_entries(tx, origin, moment, made)
+        copied = _copy_entries(tx, origin, rows, made)
         _check_room(engine.config, copied)
         told = {"session": origin.id, "name": origin.dirname, "seq": moment.seq}
         tx.journal.append(made.sid, "session.forked", None, name=made.dirname, **{"from": told})
@@ -52,11 +55,11 @@ def _make_session(tx: Transaction, origin: Session, moment: Moment, new: tuple[s
     return insert_session(tx, session_id, row, created_by, own)
 
 
-def _copy_entries(tx: Transaction, origin: Session, moment: Moment, made: Session) -> int:
-    """Copy what *origin* had at *moment* into *made*, artifacts in the order of their sequences; count these."""
+def _copy_entries(tx: Transaction, origin: Session, rows: Iterator[tuple[str, Entry]], made: Session) -> int:
+    """Copy *rows* of *origin* into *made*, artifacts in the order of their sequences; count these."""
     inos, paths = {origin.ino: made.ino}, {origin.ino: ""}
     files: list[Entry] = []
-    for _, entry in walk(tx.db, origin.sid, origin.ino, moment):
+    for _, entry in rows:
         if entry.kind is Kind.FILE:
             files.append(entry)
             continue

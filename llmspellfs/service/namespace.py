@@ -54,10 +54,10 @@ class Entries:
         with self._engine.index.read() as db:
             return entries.tops(db)
 
-    def count_tops(self) -> int:
-        """Return how many sessions are live."""
+    def tops_in_all(self) -> tuple[int, int | None]:
+        """Return how many sessions are live, and when (in ns) one was last made, renamed, deleted or restored."""
         with self._engine.index.read() as db:
-            return entries.count_tops(db)
+            return entries.tops_in_all(db)
 
     def subfolders(self, folder: int) -> int:
         """Return how many live folders are in the folder with the ino *folder*."""

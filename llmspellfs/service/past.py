@@ -7,21 +7,21 @@ the present one's, and the folders' on the way to that, do not give; what is gon
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llmspellfs.errors import NotFound
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.diff import ArtifactDiff, Change, SessionDiff
 from llmspellfs.model.event import Origin
-from llmspellfs.model.permissions import Permissions, owners_alone, searchable, stricter
 from llmspellfs.model.point import Point
 from llmspellfs.model.session import Session
 from llmspellfs.model.stay import Stay
 from llmspellfs.service import comparing, forks, rollback
 from llmspellfs.service.engine import Engine
+from llmspellfs.service.grants import Grants
 from llmspellfs.service.moments import Moment, resolve
 from llmspellfs.service.reader import Reader
-from llmspellfs.storage import past, sessions
+from llmspellfs.storage import past
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.past import PastRow
 
@@ -72,7 +72,7 @@ class Past:
         """
         with self._engine.index.snapshot() as db:
             self._check(db, moment)
-            grants = _Grants(db, moment.sid)
+            grants = Grants(db, moment.sid)
             return [grants.entry(row, moment.at_ns) for row in past.folder_at(db, moment.sid, folder, moment.seq)]
 
     def lookup(self, moment: Moment, folder: int, name: str) -> Entry | None:
@@ -80,7 +80,7 @@ class Past:
         with self._engine.index.snapshot() as db:
             self._check(db, moment)
             row = past.lookup_at(db, moment.sid, folder, name, moment.seq)
-            return None if row is None else _Grants(db, moment.sid).entry(row, moment.at_ns)
+            return None if row is None else Grants(db, moment.sid).entry(row, moment.at_ns)
 
     def names(self, sid: int, stays: Sequence[Stay]) -> list[str]:
         """Return the names that files and folders had in the folders of *stays* then, as far as history goes."""
@@ -93,7 +93,7 @@ class Past:
         All have the permissions that the past grants.
         """
         with self._engine.index.snapshot() as db:
-            grants = _Grants(db, sid)
+            grants = Grants(db, sid)
             rows = [(row, stay) for stay in stays for row in past.named(db, sid, stay, name)]
             rows.sort(key=lambda found: found[0][0].seq_from or 0)
             versions = _versions(row for row, _ in rows if row[0].kind is Kind.FILE)
@@ -169,46 +169,3 @@ def _versions(rows: Iterable[PastRow]) -> list[tuple[PastRow, int]]:
         else:
             found.append((row, facts.updated_ns))
     return found
-
-
-class _Grants:
-    """What the past of one session grants, by what the present does; for the length of one transaction."""
-
-    def __init__(self, db: Connection, sid: int) -> None:
-        self._db, self._sid = db, sid
-        session = sessions.load_any(db, sid)
-        self._top = 0 if session is None else session.ino
-        self._ways: dict[int, list[Permissions] | None] = {}
-
-    def entry(self, row: PastRow, at_ns: int) -> Entry:
-        """Return *row*'s entry with the permissions that it has now, and times that are not after it."""
-        entry, twin = row
-        a = entry.attributes
-        bound = at_ns if entry.file is None or entry.seq_to is None else min(entry.file.updated_ns, at_ns)
-        if entry.kind is not Kind.SYMLINK:
-            a = replace(a, mode=self._mode(Permissions(a.mode, a.uid, a.gid), twin))
-        mtime = a.mtime_ns if entry.seq_to is None else min(a.mtime_ns, bound)
-        return replace(entry, attributes=replace(a, mtime_ns=mtime, ctime_ns=min(a.ctime_ns, bound), atime_ns=None))
-
-    def _mode(self, own: Permissions, twin: past.Twin | None) -> int:
-        way = None if twin is None else self._way(twin.folder)
-        if twin is None or way is None:
-            return owners_alone(own).mode
-        own = stricter(own, twin.permissions)
-        for folder in way:
-            own = searchable(own, folder)
-        return own.mode
-
-    def _way(self, folder: int) -> list[Permissions] | None:
-        """Return the permissions of *folder* and of those above it up to the session's top; None where one is gone."""
-        if folder not in self._ways:
-            self._ways[folder] = self._find_way(folder)
-        return self._ways[folder]
-
-    def _find_way(self, folder: int) -> list[Permissions] | None:
-        own = past.permissions_of(self._db, folder)
-        if own is None or folder == self._top:
-            return None if own is None else [own]
-        above = past.folder_above(self._db, self._sid, folder)
-        rest = None if above is None else self._way(above)
-        return None if rest is None else [own, *rest]

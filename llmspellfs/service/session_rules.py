@@ -88,6 +88,7 @@ def insert_session(
     facts = {"name": row.dirname, "id": session_id, "parent": row.parent, **told}
     seq = tx.journal.append(sid, "session.created", row.state, **facts)
     sessions.insert_row(tx.db, sid, row, seq)
+    sessions.note_listing(tx.db, tx.now_ns)
     return fresh(tx, sid)
 
 
@@ -127,6 +128,8 @@ def put_row(tx: Transaction, session: Session, row: SessionRow, kind: str, **tol
     seq = tx.journal.append(session.sid, kind, row.state, **told)
     sessions.end_row(tx.db, session.sid, seq)
     sessions.insert_row(tx.db, session.sid, row, seq)
+    if row.dirname != session.dirname:
+        sessions.note_listing(tx.db, tx.now_ns)
     return fresh(tx, session.sid)
 
 

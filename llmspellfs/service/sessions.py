@@ -308,6 +308,7 @@ class Sessions:
             seq = tx.journal.append(session.sid, "session.deleted", None, name=session.dirname)
             sessions.end_row(tx.db, session.sid, seq)
             sessions.set_deleted(tx.db, session.sid, tx.now_ns)
+            sessions.note_listing(tx.db, tx.now_ns)
             return replace(session, deleted_ns=tx.now_ns)
 
     def restore(self, ref: str, *, by: Origin | None = None) -> Session:
@@ -328,6 +329,7 @@ class Sessions:
             seq = tx.journal.append(session.sid, "session.restored", row.state, name=row.dirname)
             sessions.insert_row(tx.db, session.sid, row, seq)
             sessions.set_deleted(tx.db, session.sid, None)
+            sessions.note_listing(tx.db, tx.now_ns)
             undelete.restore_run(tx, session, before=session.seq)
             return fresh(tx, session.sid)
 

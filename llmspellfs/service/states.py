@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.session import Session
+from llmspellfs.service.grants import Grants
 from llmspellfs.service.moments import Moment
 from llmspellfs.storage import entries, past
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.past import PastRow
 
 
 def walk(db: Connection, sid: int, top: int, moment: Moment | None = None) -> Iterator[tuple[str, Entry]]:
@@ -30,6 +33,24 @@ def in_folder(db: Connection, sid: int, folder: int, moment: Moment | None) -> l
     if moment is None:
         return entries.children(db, folder)
     return [entry for entry, _ in past.folder_at(db, sid, folder, moment.seq)]
+
+
+def granted(db: Connection, session: Session, moment: Moment) -> Iterator[tuple[str, Entry]]:
+    """Yield what `walk` does of *session* at *moment*, with no more permissions than the past grants."""
+    grants = Grants(db, session.sid)
+    for path, row in _past_rows(db, session, moment):
+        yield path, grants.entry(row, moment.at_ns)
+
+
+def _past_rows(db: Connection, session: Session, moment: Moment) -> Iterator[tuple[str, PastRow]]:
+    waiting = [(session.ino, "")]
+    while waiting:
+        folder, prefix = waiting.pop()
+        for row in past.folder_at(db, session.sid, folder, moment.seq):
+            path = prefix + row[0].name
+            yield path, row
+            if row[0].kind is Kind.FOLDER:
+                waiting.append((row[0].ino, f"{path}/"))
 
 
 def entry_at(db: Connection, sid: int, top: int, parts: tuple[str, ...], moment: Moment) -> Entry | None:

@@ -52,7 +52,7 @@ def restore_artifact(
     With *is_copy* the artifact itself is not deleted, and a new one is made. Folders that are gone are made anew, with
     *own*'s user and group. Raises AlreadyExists where the name is taken.
     """
-    path = name or path_of(tx.db, session.ino, entry.folder, entry.name)
+    path = name or _last_name(tx, session, entry)
     place = make_place(tx, session, path, own)
     if entries.lookup(tx.db, place.folder, place.name) is not None:
         raise AlreadyExists("artifact", f"{session.dirname}:{path}")
@@ -83,6 +83,15 @@ def was_deleted(tx: Transaction, session: Session, entry: Entry) -> bool:
     """Tell whether *entry* was ended by its deletion: renamed over another or moved, its inode lives on there."""
     ended = journal.events(tx.db, session.sid, after=(entry.seq_to or 0) - 1, limit=1)
     return bool(ended) and ended[0].kind in _DELETIONS
+
+
+def _last_name(tx: Transaction, session: Session, entry: Entry) -> str:
+    """Return the name that the artifact of *entry* had when it was deleted, moved away or renamed over another."""
+    last = last_row(tx, session, entry.facts.sequence)
+    ended = journal.events(tx.db, session.sid, after=(last.seq_to or 0) - 1, limit=1) if last.seq_to else []
+    told = ended[0].fields if ended else {}
+    name = told.get("from") if ended and ended[0].kind == "artifact.renamed" else told.get("name")
+    return name if isinstance(name, str) else path_of(tx.db, session.ino, last.folder, last.name)
 
 
 def make_place(tx: Transaction, session: Session, path: str, own: Ownership) -> Place:

@@ -216,10 +216,11 @@ def tops(db: Connection) -> list[tuple[str, int, Attributes, int]]:
     return [(row[0], row[1], Attributes(*row[3:]), row[2]) for row in db.execute(query)]
 
 
-def count_tops(db: Connection) -> int:
-    """Return how many sessions are live."""
-    count: int = db.execute("SELECT count(*) FROM session_row WHERE seq_to IS NULL").fetchone()[0]
-    return count
+def tops_in_all(db: Connection) -> tuple[int, int | None]:
+    """Return how many sessions are live, and when a directory name last came, went or changed."""
+    query = "SELECT count(*), (SELECT value FROM store WHERE key = 'listed_ns') FROM session_row WHERE seq_to IS NULL"
+    found: tuple[int, int | None] = db.execute(query).fetchone()
+    return found
 
 
 def has_children(db: Connection, folder: int) -> bool:

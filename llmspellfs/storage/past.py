@@ -24,7 +24,7 @@ _UNCHANGING = ("session.saved", "session.forked", "artifact.purged")
 _TWIN = """
     LEFT JOIN entry f ON f.eid = (
         SELECT x.eid FROM entry x WHERE x.kind = 0 AND x.sid = e.sid AND x.sequence = e.sequence AND x.seq_to IS NULL
-        ORDER BY x.version DESC LIMIT 1)
+        AND x.version = (SELECT max(version) FROM entry WHERE kind = 0 AND sid = e.sid AND sequence = e.sequence))
     LEFT JOIN entry d ON d.kind = 1 AND d.ino = e.ino AND +d.sid = e.sid AND d.seq_to IS NULL
     LEFT JOIN inode j ON j.ino = coalesce(f.ino, d.ino)
 """

@@ -62,7 +62,8 @@ def registered() -> Migrations:
 
 _FIRST = """
 CREATE TABLE store (
-    key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns'
+    key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns',
+                                        -- 'listed_ns' (when a session's directory name last came, went or changed)
     value
 ) WITHOUT ROWID;
 

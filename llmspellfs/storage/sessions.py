@@ -187,6 +187,11 @@ def set_deleted(db: Connection, sid: int, deleted_ns: int | None) -> None:
     db.execute("UPDATE session SET deleted_ns = ? WHERE sid = ?", (deleted_ns, sid))
 
 
+def note_listing(db: Connection, at_ns: int) -> None:
+    """Note that the list of live sessions, or a directory name in it, changed at *at_ns*."""
+    db.execute("INSERT OR REPLACE INTO store (key, value) VALUES ('listed_ns', ?)", (at_ns,))
+
+
 def insert_checkpoint(db: Connection, sid: int, seq: int, label: str | None, at_ns: int) -> Checkpoint:
     """Insert the next checkpoint of session *sid* and return it."""
     last = db.execute("SELECT coalesce(max(number), 0) FROM checkpoint WHERE sid = ?", (sid,)).fetchone()[0]

@@ -112,6 +112,8 @@ def is_alive(root: StrPath, name: str) -> bool:
         descriptor = os.open(os.path.join(_folder(root), name, _LOCK), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except PermissionError:  # another user's: it is for that user, or for root, to salvage
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -124,7 +126,8 @@ def is_alive(root: StrPath, name: str) -> bool:
 def salvage(root: StrPath, lost: LostFound) -> tuple[str, ...]:
     """Move what dead processes left in the spool of the store at *root* to *lost*; return the new items' ids.
 
-    Empty files, and those whose bytes were all committed, are removed. Several processes may do it at once.
+    Empty files, and those whose bytes were all committed, are removed; what is another user's is left. Several
+    processes may do it at once.
     """
     ids: list[str] = []
     spool = _folder(root)
@@ -166,7 +169,7 @@ def _dead(path: str) -> Iterator[bool]:
     """Say True, holding the lock of the folder *path*; False where its owner or another salvager holds it."""
     try:
         descriptor = _open_lock(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         yield False
         return
     try:

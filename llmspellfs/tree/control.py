@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from llmspellfs.errors import NotFound
+from llmspellfs.model.names import CONTROL
 from llmspellfs.model.session import Session
 from llmspellfs.model.stay import Stay
 from llmspellfs.tree.api import Attr, Caller
@@ -47,7 +48,7 @@ class ControlFolder(ScratchFolder):
 
     def __init__(self, ctx: Context, sid: int, children: Callable[[Session], Folder]) -> None:
         """Be the control directory of session *sid*; *children* makes the folder of a session's children."""
-        super().__init__(ctx, ".session", sid, 0)
+        super().__init__(ctx, CONTROL, sid, 0)
         self._sid, self._children = sid, children
 
     def attr(self) -> Attr:

@@ -53,10 +53,10 @@ class ControlHandle:
 
     def write(self, view: memoryview, offset: int) -> int:
         """Take *view*, behind the last byte where the file is open for appending; nothing is applied yet."""
-        if self._is_appending:
-            offset = len(self._bytes)
-        self._check_size(offset + len(view))
         with self._turn:
+            if self._is_appending:
+                offset = len(self._bytes)
+            self._check_size(offset + len(view))
             before, was_new = bytes(self._bytes), self._is_new
             self._bytes.extend(bytes(max(0, offset - len(self._bytes))))
             self._bytes[offset : offset + len(view)] = view
@@ -153,11 +153,10 @@ class ControlFile(File):
         self._apply(content, caller)
 
     def truncate(self, size: int, caller: Caller) -> None:
-        """Cut; applied at once where something is left, for an editor or a shell that writes on otherwise."""
+        """Cut or extend, and apply that at once."""
         handle = self.open(os.O_WRONLY, caller)
-        if size:
-            handle.truncate(size)
-            handle.release()
+        handle.truncate(size)
+        handle.release()
 
     def chmod(self, mode: int) -> None:
         """Take no note of the bits that it has; the others are the session's or the artifact's."""

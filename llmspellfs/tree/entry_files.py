@@ -19,7 +19,8 @@ from llmspellfs.tree.attributes import (
     change_times,
     entry_attr,
 )
-from llmspellfs.tree.files import OpenFile, is_changing
+from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.handles import is_changing
 from llmspellfs.tree.node import Context, File, origin_of
 
 if TYPE_CHECKING:

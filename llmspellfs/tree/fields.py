@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.model.document import (
@@ -13,7 +14,7 @@ from llmspellfs.model.document import (
     to_text,
 )
 from llmspellfs.model.session import Session, action_to, next_status, parse_status
-from llmspellfs.model.values import check_tags, parse_json
+from llmspellfs.model.values import check_metadata, check_tags, check_text, parse_json
 from llmspellfs.tree.api import Caller
 from llmspellfs.tree.changes import set_status, update_session
 from llmspellfs.tree.node import Context
@@ -49,10 +50,14 @@ def _take_status(ctx: Context, session: Session, content: bytes, caller: Caller)
 
 
 def _take_name(ctx: Context, session: Session, content: bytes, caller: Caller) -> None:
+    update_session(ctx, session, caller, name=_name(content))
+
+
+def _name(content: bytes) -> str:
     name = _one_line(content, "name")
     if not name:
         raise InvalidValue("name", "expected a name")
-    update_session(ctx, session, caller, name=name)
+    return name
 
 
 def _take_description(ctx: Context, session: Session, content: bytes, caller: Caller) -> None:
@@ -72,10 +77,7 @@ def _take_parent(ctx: Context, session: Session, content: bytes, caller: Caller)
 
 
 def _take_document(ctx: Context, session: Session, content: bytes, caller: Caller) -> None:
-    old = session_document(session)
-    fields = changed_fields(parse_json(content, "session.json"), old, SESSION_WRITABLE, "session.json")
-    if "parent_session_id" in fields:
-        fields["parent"] = fields.pop("parent_session_id")
+    fields = _document_fields(parse_json(content, "session.json"), session)
     if fields:
         update_session(ctx, session, caller, **fields)
 
@@ -96,13 +98,38 @@ def _check_tags(ctx: Context, session: Session, content: bytes) -> None:
     _tags(content)
 
 
+def _check_name(ctx: Context, session: Session, content: bytes) -> None:
+    _name(content)
+
+
 def _check_document(ctx: Context, session: Session, content: bytes) -> None:
-    """Check *content* once it is a whole object; until then more may come."""
+    """Check *content* once it is a whole document; until then more may come."""
     try:
         document = parse_json(content, "session.json")
     except InvalidValue:
         return
-    changed_fields(document, session_document(session), SESSION_WRITABLE, "session.json")
+    fields = _document_fields(document, session)
+    for name, check in _CHECKS.items():
+        if name in fields:
+            check(fields[name])
+    if fields.get("parent") is not None:
+        ctx.store.sessions.check_parent(session.id, fields["parent"])
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "name": lambda value: check_text(value, "name"),
+    "description": lambda value: check_text(value, "description"),
+    "tags": check_tags,
+    "metadata": check_metadata,
+}
+
+
+def _document_fields(document: object, session: Session) -> dict[str, Any]:
+    """Return the fields that *document* changes, as `Sessions.update` names them."""
+    fields = changed_fields(document, session_document(session), SESSION_WRITABLE, "session.json")
+    if "parent_session_id" in fields:
+        fields["parent"] = fields.pop("parent_session_id")
+    return fields
 
 
 def _text(value: str | None) -> bytes:
@@ -112,7 +139,7 @@ def _text(value: str | None) -> bytes:
 FIELDS: dict[str, Field] = {
     "id": Field(lambda s: _text(s.id)),
     "status": Field(lambda s: _text(s.status), _take_status, _check_status),
-    "name": Field(lambda s: _text(s.name), _take_name),
+    "name": Field(lambda s: _text(s.name), _take_name, _check_name),
     "description": Field(lambda s: _text(s.description), _take_description),
     "tags": Field(lambda s: _text("\n".join(s.tags)), _take_tags, _check_tags),
     "parent": Field(lambda s: _text(s.parent_session_id), _take_parent, _check_parent),

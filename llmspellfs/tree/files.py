@@ -12,12 +12,11 @@ Attributes are read without any.
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import SpellError, TooLarge, Vanished
+from llmspellfs.errors import SpellError, StoreBusy, TooLarge, Vanished
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.paths import Place
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from llmspellfs.tree.pages import Page
 
 
-_ROOT = "uid:0"
+_PATIENCE = 3
+"""How often more a commit is tried that nobody waits for."""
 _STAGINGS = 8
 """How often content is staged anew because somebody cut the file meanwhile."""
 
@@ -178,21 +178,30 @@ class OpenFile:
         now = self.opened.now()
         self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
 
-    def commit(self, origin: Origin, *, durable: bool = False) -> bool:
+    def commit(self, origin: Origin, *, durable: bool = False, patient: bool = False) -> bool:
         """Commit what is not committed and tell whether that was anything; *durable*: it survives power loss then.
 
-        Where that fails the bytes go to lost+found, and the error is raised, here and to the other writers.
+        *patient*: nobody waits, and nobody would hear of a store that is busy, so it is tried again then. Where it
+        fails the bytes go to lost+found, and the error is raised, here and to the other writers.
         """
         with self.ordering:
             if not self.is_dirty:
                 return False
             try:
-                self._commit(origin, durable)
+                self._try_to_commit(origin, durable, _PATIENCE if patient else 0)
             except Exception as error:
                 self.failures, self.failure = self.failures + 1, error
                 self._lose(error)
                 raise
             return True
+
+    def _try_to_commit(self, origin: Origin, durable: bool, more: int) -> None:
+        try:
+            self._commit(origin, durable)
+        except StoreBusy:
+            if not more:
+                raise
+            self._try_to_commit(origin, durable, more - 1)
 
     def _commit(self, origin: Origin, durable: bool) -> None:
         with self.turn:
@@ -311,74 +320,3 @@ class OpenFile:
         """Let go of the bytes: the last handle is gone."""
         if self.buffer is not None:
             self.buffer.discard()
-
-
-def is_changing(flags: int) -> bool:
-    """Tell whether an open with *flags* may change the file: one for reading may make it, and on Linux empty it."""
-    return bool(flags & (os.O_ACCMODE | os.O_TRUNC | os.O_CREAT))
-
-
-class FileHandle:
-    """One open descriptor of a file, as the adapter holds it."""
-
-    def __init__(self, file: OpenFile, flags: int, origin: Origin) -> None:
-        """Open *file* with the *flags* of open(2) for *origin*; `Opened` has counted it already."""
-        self.file, self._origin = file, origin
-        self.is_writer = is_changing(flags)
-        self.is_appending = self.is_writer and bool(flags & os.O_APPEND)
-        """Writes go behind the last byte: the offset that the kernel gives is where it believes that to be."""
-        self.direct_io = self.keep_cache = False
-        self.page: Page | None = None
-        """The kernel's pages that it uses, where it does; `Pages` keeps it."""
-        self._seen = file.failures
-
-    def read_into(self, view: memoryview, offset: int) -> int:
-        """Fill *view* from *offset* on."""
-        return self.file.read_into(view, offset)
-
-    def write(self, view: memoryview, offset: int) -> int:
-        """Take all of *view*."""
-        if self.direct_io:
-            self._drop_privileges()
-        return self.file.append(view) if self.is_appending else self.file.write(view, offset)
-
-    def _drop_privileges(self) -> None:
-        if self._origin.actor != _ROOT:
-            self.file.drop_privileges()
-
-    def empty(self) -> None:
-        """Cut the file to nothing, as O_TRUNC does."""
-        self._drop_privileges()
-        self.file.truncate(0)
-
-    def attr(self) -> Attr:
-        """Return what fstat shows."""
-        return self.file.attr()
-
-    def truncate(self, size: int) -> None:
-        """Cut or extend."""
-        self.file.truncate(size)
-
-    def flush(self) -> None:
-        """Commit bytes that are not committed; what was only created or truncated waits for the release."""
-        if self.is_writer:
-            self._commit(wanted=self.file.has_bytes or self.file.is_committing)
-
-    def fsync(self, datasync: bool) -> None:
-        """Commit and make durable; a clean file may still have commits that a power cut would take."""
-        if not self._commit(wanted=True, durable=True):
-            self.file.opened.sync()
-
-    def _commit(self, *, wanted: bool, durable: bool = False) -> bool:
-        """Commit where that is *wanted*, and raise what has failed since this handle last heard of it."""
-        try:
-            done = wanted and self.file.commit(self._origin, durable=durable)
-        finally:
-            has_failed, self._seen = self._seen != self.file.failures, self.file.failures
-        if has_failed and self.is_writer and self.file.failure is not None:
-            raise self.file.failure
-        return done
-
-    def release(self) -> None:
-        """Finish; the last writer commits what waits and puts the draft into history."""
-        self.file.opened.release(self, self._origin)

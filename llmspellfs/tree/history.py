@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -20,6 +21,10 @@ from llmspellfs.tree.past import PastFile, PastTop, View, past_attr, past_folder
 
 _SETTLED_NS = 60 * 10**9
 """How long ago a time must be for no event to be under way any more that still counts as before it."""
+
+
+_BELIEVED_SECONDS = 1.0
+"""For how long the versions of a name are remembered, at most."""
 
 
 class _Moments(Folder):
@@ -110,8 +115,17 @@ class Versions(Folder):
         self._session, self._stays, self._own, self._files = session, stays, own, files
         # A number may mean another content once the oldest are pruned.
         self._view = View(session, present(session), is_fixed=False)
+        self._cache = ctx.cache.peek(session.sid)
+        self._generation = None if self._cache is None else self._cache.generation
+        self._until = time.monotonic() + _BELIEVED_SECONDS
+        self._numbers = {str(number): number for number in range(1, len(files) + 1)}
 
-    is_current = False
+    @property
+    def is_current(self) -> bool:  # type: ignore[override]
+        """Whether it may be used again: nothing in the session has changed since, nor was pruned for long."""
+        cache = self._cache
+        is_same = cache is not None and cache.is_alive and cache.generation == self._generation
+        return is_same and time.monotonic() < self._until
 
     def attr(self) -> Attr:
         """Return what stat shows."""
@@ -119,7 +133,7 @@ class Versions(Folder):
 
     def child(self, name: str) -> Node:
         """Return the content with the number *name*, or the versions of a file or folder that was here."""
-        if name in self._numbers():
+        if name in self._numbers:
             return PastFile(self.ctx, self._view, self._made(int(name)))
         files, folders = self.ctx.store.past.named(self._session.sid, self._stays, name)
         if not files and not folders:
@@ -127,9 +141,6 @@ class Versions(Folder):
         own = _strictest([folder.attributes for folder, _ in folders]) if folders else self._own
         stays = tuple(stay for _, stay in folders)
         return Versions(self.ctx, self._session, f"{self.name}/{name}", stays, own, tuple(files))
-
-    def _numbers(self) -> dict[str, int]:
-        return {str(number): number for number in range(1, len(self._files) + 1)}
 
     def _made(self, number: int) -> Entry:
         """Return the row of content *number*, whose mtime is when it was made."""
@@ -139,7 +150,7 @@ class Versions(Folder):
 
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return the contents, and the names of what was here."""
-        listed = {name: past_attr(self._view, self._made(number)) for name, number in self._numbers().items()}
+        listed = {name: past_attr(self._view, self._made(number)) for name, number in self._numbers.items()}
         for name in self.ctx.store.past.names(self._session.sid, self._stays):
             path = f"{self._session.id}/{self.name}/{name}/"
             listed.setdefault(name, uncounted(fixed_ino(path), self._own))

@@ -15,14 +15,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import SpellError
+from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
+from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
 from llmspellfs.tree.attributes import Change
-from llmspellfs.tree.files import FileHandle, OpenFile
+from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.handles import FileHandle
 from llmspellfs.tree.pages import Pages
 from llmspellfs.tree.sealer import Sealer
 
@@ -90,7 +92,7 @@ class Opened:
 
     def hidden(self, path: str) -> OpenFile | None:
         """Return the removed file that libfuse calls *path*, or None."""
-        return self._hidden.get(path) if self._hidden else None
+        return self._hidden.get(_name(path)) if self._hidden else None
 
     def create(self, place: Place, attributes: Attributes, flags: int, origin: Origin) -> FileHandle:
         """Open a new file at *place* that nobody has committed yet."""
@@ -184,7 +186,7 @@ class Opened:
 
     def _settle(self, file: OpenFile, origin: Origin) -> None:
         try:
-            file.commit(origin)
+            file.commit(origin, patient=True)
         finally:
             draft = file.take_draft()
             if draft is not None and not file.is_removed:
@@ -254,19 +256,19 @@ class Opened:
             if self._pending.pop((file.place.folder, file.place.name), None) is not None:
                 self._listing_changed(file.place.folder, self.now())
             if hidden is not None:
-                self._hidden[hidden] = file
+                self._hidden[_name(hidden)] = file
 
     def bring_back(self, file: OpenFile, hidden: str) -> None:
         """Undo `remove`: the rename that was to replace *file* failed."""
         with self.turn:
             file.is_removed = False
             self._files.setdefault(file.ino, file)
-            self._hidden.pop(hidden, None)
+            self._hidden.pop(_name(hidden), None)
 
     def forget_hidden(self, path: str) -> bool:
         """Forget the removed file that libfuse called *path*; tell whether there was one."""
         with self.turn:
-            return self._hidden.pop(path, None) is not None
+            return self._hidden.pop(_name(path), None) is not None
 
     def commit(self, ino: int, origin: Origin) -> None:
         """Commit what the open file of inode *ino* has not committed; raise what that raises."""
@@ -312,6 +314,13 @@ class Opened:
         self.sealer.close()
         self.workers.shutdown()
 
+    def check_changeable(self, file: OpenFile) -> None:
+        """Raise SessionNotActive or NotFound where *file*'s session would not take a commit."""
+        session = self.store.sessions.load_sid(file.place.sid)
+        if session is None:
+            raise NotFound("session", file.place.sid)
+        check_active(session)
+
     def new_spool_file(self, file: OpenFile) -> SpoolFile:
         """Return an empty spool file for *file*."""
         return self.store.intake.spool_file(*self.entries.whereabouts(file.place))
@@ -339,9 +348,14 @@ class Opened:
             item = self.store.intake.lose(source, session, path, why)
             log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
             return True
-        except Exception:
-            log.exception("%r could not be committed (%s), nor kept", file.place.name, why)
+        except (SpellError, OSError) as error:
+            log.error("%r could not be committed (%s), nor kept: %s", file.place.name, why, error)  # noqa: TRY400 - foreseen
             return False
+
+
+def _name(path: str) -> str:
+    """Return the last component of *path*: libfuse gives each hidden file its own, and folders above are renamed."""
+    return path.rpartition("/")[2]
 
 
 def _note_failure(file: OpenFile, released: Future[None]) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmspellfs.tree.files import FileHandle, OpenFile
+    from llmspellfs.tree.files import OpenFile
+    from llmspellfs.tree.handles import FileHandle
 
 _REMEMBERED = 100_000
 _BELIEVED_NS = 2_000_000_000

@@ -20,7 +20,7 @@ from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import entry_attr, folder_attr
 from llmspellfs.tree.node import Context, File, Folder, Node, fixed_ino
 from llmspellfs.tree.past_control import PastControl
-from llmspellfs.tree.readonly import ReadOnlyHandle, check_reading
+from llmspellfs.tree.readonly import ReadOnlyHandle, check_permitted, check_reading
 
 _ROWS = 1 << 61
 """Added to a row's number it is an inode number that nothing else has."""
@@ -140,6 +140,7 @@ class PastFile(PastNode, File):
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open for reading."""
         check_reading(self.name, flags)
+        check_permitted(self.attr(), caller, self.name)
         reader = self.ctx.store.past.open_content(self.entry)
         # A path that will mean another moment goes past the kernel's pages.
         return ReadOnlyHandle(self, reader.read_into, direct_io=not self._view.is_fixed)

@@ -17,6 +17,7 @@ from llmspellfs.tree.control_files import ControlFile, control_attr, control_fol
 from llmspellfs.tree.fields import FIELDS
 from llmspellfs.tree.node import Context, File, Folder, Node
 from llmspellfs.tree.readonly import ReadOnlyHandle, check_reading, filling
+from llmspellfs.tree.trail import OWNERS_ALONE
 
 
 class PastControl(Folder):
@@ -62,7 +63,8 @@ class PastTrail(File):
 
     def attr(self) -> Attr:
         """Return what stat shows."""
-        return control_attr(self.ctx, self._session, self.name, self.size, self._moment.at_ns, False)
+        attr = control_attr(self.ctx, self._session, self.name, self.size, self._moment.at_ns, False)
+        return replace(attr, mode=attr.mode & OWNERS_ALONE)
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open for reading."""

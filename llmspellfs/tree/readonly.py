@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from llmspellfs.errors import ReadOnly
-from llmspellfs.tree.api import Attr
+from llmspellfs.errors import NotAllowed, ReadOnly
+from llmspellfs.tree.api import Attr, Caller
 from llmspellfs.tree.node import File
 
 Fill = Callable[[memoryview, int], int]
@@ -17,6 +17,29 @@ def check_reading(name: str, flags: int) -> None:
     """Raise ReadOnly where open(2) with *flags* would change the file *name*; O_TRUNC does, whatever it comes with."""
     if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
         raise ReadOnly(name)
+
+
+def check_permitted(attr: Attr, caller: Caller, name: str) -> None:
+    """Raise NotAllowed where *attr*, as it is now, does not let *caller* read the file *name*.
+
+    The kernel decides by attributes that it believes in for a while, and drops them when the file itself changes, not
+    when that changes on which the file's attributes rest.
+    """
+    if caller.uid == 0:
+        return
+    shift = 6 if caller.uid == attr.uid else 3 if attr.gid in {caller.gid, *_groups(caller.pid)} else 0
+    if not attr.mode >> shift & 0o4:
+        raise NotAllowed(f"{name}: permission denied")
+
+
+def _groups(pid: int) -> set[int]:
+    """Return the supplementary groups of process *pid*, none where it is not to be seen."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+            line = next(line for line in status if line.startswith("Groups:"))
+    except (OSError, StopIteration):
+        return set()
+    return {int(group) for group in line.split()[1:]}
 
 
 class ReadOnlyHandle:

@@ -76,7 +76,7 @@ class ScratchFile:
 
 
 class Scratches:
-    """The scratch files of one mount, at most 16 in a session: beyond, the one made longest ago makes room."""
+    """The scratch files of one mount: at most 16 in a session, and 256 in all."""
 
     def __init__(self) -> None:
         """Have none."""
@@ -89,16 +89,13 @@ class Scratches:
         return self._files.get(key)
 
     def put(self, key: Key, file: ScratchFile) -> None:
-        """Have *file* at *key*, in place of what was there."""
+        """Have *file* at *key*, in place of what was there; raise EDQUOT where there are as many as may be."""
         with self._turn:
-            self._files.pop(key, None)
-            self._make_room([other for other in self._files if other[0] == key[0]], _IN_A_SESSION)
-            self._make_room(list(self._files), _IN_ALL)
+            if key not in self._files:
+                beside = sum(other[0] == key[0] for other in self._files)
+                if beside >= _IN_A_SESSION or len(self._files) >= _IN_ALL:
+                    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
             self._files[key] = file
-
-    def _make_room(self, keys: list[Key], most: int) -> None:
-        for key in keys[: max(0, len(keys) - most + 1)]:
-            del self._files[key]
 
     def move(self, old: Key, new: Key) -> bool:
         """Have at *new* what is at *old*, in place of what was there; tell whether anything was."""

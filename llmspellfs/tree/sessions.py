@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from llmspellfs.tree.changes import set_status, update_session
 from llmspellfs.tree.control import ControlFolder
 from llmspellfs.tree.control_files import control_folder_attr
 from llmspellfs.tree.entries import EntryFolder
-from llmspellfs.tree.node import Context, Folder, Node, fixed_ino, misplaced, origin_of
+from llmspellfs.tree.node import Context, Folder, Link, Node, misplaced, origin_of
 from llmspellfs.tree.xattr_values import decode_tags, decode_text
 
 
@@ -30,7 +29,8 @@ class SessionsFolder(Folder):
 
     def attr(self) -> Attr:
         """Return what stat shows; each session links to it."""
-        return replace(self.ctx.fixed(0o040755, "/sessions"), nlink=2 + self.ctx.store.entries.count_tops())
+        count, listed_ns = self.ctx.store.entries.tops_in_all()
+        return replace(self.ctx.fixed(0o040755, "/sessions", at_ns=listed_ns), nlink=2 + count)
 
     def child(self, name: str) -> Node:
         """Return the session's directory; raise NotFound."""
@@ -170,12 +170,12 @@ class Children(Folder):
         cache = self.ctx.cache.by_dirname(name)
         if cache is None or cache.session.parent_session_id != self._session.id:
             raise NotFound("child session", name)
-        return ChildLink(self.ctx, cache, self._session.id)
+        return _link_to(self.ctx, self._session, name)
 
     def children(self) -> Iterable[tuple[str, Attr]]:
         """Return the symlinks, from one query."""
         children = self.ctx.store.sessions.children(self._session.id)
-        return [(child.dirname, _link_attr(self.ctx, self._session.id, child.dirname)) for child in children]
+        return [(child.dirname, _link_to(self.ctx, self._session, child.dirname).attr()) for child in children]
 
     def make_folder(self, name: str, mode: int, caller: Caller) -> None:
         """Create a child session."""
@@ -190,31 +190,10 @@ class Children(Folder):
         SessionsFolder(self.ctx, "sessions").remove_folder(name, caller)
 
 
-class ChildLink(SessionTop):
-    """A symlink to a child session.
-
-    Who has just made it with mkdir(2) goes on with a directory, for as long as the kernel keeps attributes: what is
-    looked for in it then is the session's.
-    """
-
-    def __init__(self, ctx: Context, cache: SessionCache, parent_id: str) -> None:
-        """Lead to the session that *cache* remembers, a child of the session with the id *parent_id*."""
-        super().__init__(ctx, cache)
-        self._parent_id = parent_id
-
-    def attr(self) -> Attr:
-        """Return what lstat shows."""
-        return _link_attr(self.ctx, self._parent_id, self.name)
-
-    def target(self) -> str:
-        """Return where it leads."""
-        return _UP + self.name
-
-
 _UP = "../../../"
 """From `sessions/NAME/.session/children/` to `sessions/`."""
 
 
-def _link_attr(ctx: Context, parent_id: str, dirname: str) -> Attr:
-    size = len((_UP + dirname).encode("utf-8", "surrogateescape"))
-    return replace(ctx.fixed(stat.S_IFLNK | 0o777, "", size), ino=fixed_ino(f"{parent_id}/children/{dirname}"))
+def _link_to(ctx: Context, parent: Session, dirname: str) -> Link:
+    """Return the symlink from *parent*'s children to the session called *dirname*."""
+    return Link(ctx, dirname, f"{parent.id}/children/{dirname}", _UP + dirname)

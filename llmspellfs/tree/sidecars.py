@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from llmspellfs.errors import NotFound
+from llmspellfs.errors import InvalidValue, NotFound
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.document import (
     ARTIFACT_WRITABLE,
@@ -19,7 +19,7 @@ from llmspellfs.model.session import Session
 from llmspellfs.model.values import parse_json
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
-from llmspellfs.service.versions import check_given
+from llmspellfs.service.versions import Given, check_given
 from llmspellfs.tree.api import Attr, Caller
 from llmspellfs.tree.control_files import ControlFile, control_folder_attr
 from llmspellfs.tree.node import Context, Node, origin_of
@@ -92,12 +92,24 @@ class Sidecar(ControlFile):
             raise NotFound("artifact", self._place.name)
         return entry
 
+    def check(self, content: bytes) -> None:
+        """Raise InvalidValue for a whole document that `apply` would refuse."""
+        try:
+            document = parse_json(content, self.name)
+        except InvalidValue:
+            return  # more may come
+        self._given(document, self._document(self._look_again()))
+
+    def _given(self, document: object, old: dict[str, Any]) -> Given:
+        """Return the metadata that *document* changes of *old*."""
+        fields = changed_fields(document, old, ARTIFACT_WRITABLE, self.name)
+        names = ("artifact_type", "mime_type", "description", "tags", "custom")
+        return check_given(*(fields.get(name) for name in names))
+
     def _take(self, content: bytes, caller: Caller) -> None:
         check_active(self.ctx.session(self._place.sid))
         old = self._document(self._look_again())
-        fields = changed_fields(parse_json(content, self.name), old, ARTIFACT_WRITABLE, self.name)
-        names = ("artifact_type", "mime_type", "description", "tags", "custom")
-        given = check_given(*(fields.get(name) for name in names))
+        given = self._given(parse_json(content, self.name), old)
         file = self.ctx.opened.by_ino(self._entry.ino)
         with self.ctx.opened.standing(file):
             entry = self.ctx.store.entries.describe(

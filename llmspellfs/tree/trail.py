@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llmspellfs.model.session import Session
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.control_files import control_attr
 from llmspellfs.tree.node import Context, File
 from llmspellfs.tree.readonly import ReadOnlyHandle, check_reading, filling
+
+OWNERS_ALONE = 0o170700
+"""What a trail's mode keeps: it names what is in private folders too."""
 
 
 class TrailFile(File):
@@ -21,7 +26,8 @@ class TrailFile(File):
         """Return what stat shows."""
         session = self.ctx.session(self.sid)
         size = self.ctx.store.sessions.trail_size(self.sid)
-        return control_attr(self.ctx, session, self.name, size, session.updated_ns, False)
+        attr = control_attr(self.ctx, session, self.name, size, session.updated_ns, False)
+        return replace(attr, mode=attr.mode & OWNERS_ALONE)
 
     def open(self, flags: int, caller: Caller) -> Handle:
         """Open for reading."""

@@ -17,7 +17,8 @@ from llmspellfs.tree.api import Attr, Caller, Handle, Statfs
 from llmspellfs.tree.attributes import change_mode, change_owner, change_times
 from llmspellfs.tree.cache import Cache
 from llmspellfs.tree.entries import EntryFolder
-from llmspellfs.tree.files import FileHandle, OpenFile
+from llmspellfs.tree.files import OpenFile
+from llmspellfs.tree.handles import FileHandle
 from llmspellfs.tree.idleness import Idleness
 from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.node import Context, Folder, Node, as_folder, misplaced, origin_of
@@ -198,6 +199,7 @@ class Tree:
         opened, moved = self._ctx.opened, source.child_attr(old)
         if not stat.S_ISDIR(moved.mode):
             return []
+        opened.sealer.settle()  # files just closed were in the folder while it had its old name
         if opened.pending_in(target.ino_of(new)):
             raise NotEmpty(new)
         if source.sid == target.sid:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from llmspellfs.fuse import replacing
+from llmspellfs.fuse.answers import Answers
 from llmspellfs.fuse.channel import Channel
 from llmspellfs.fuse.replacing import Replacing
 
@@ -26,7 +27,7 @@ class Device:
         self._plain = _SEND(self._hear)
         address = ctypes.cast(self._plain, ctypes.c_void_p).value
         self.channel = Channel(send=address)
-        self.answers = Replacing(self.channel, lambda: memoryview(struct.pack("=IIQ", 40, self.opcode, 0)))
+        self.answers = Replacing(Answers(self.channel), lambda: memoryview(struct.pack("=IIQ", 40, self.opcode, 0)))
         self.plain = address
 
     def _hear(self, _channel: int, pieces: int | None, count: int) -> int:

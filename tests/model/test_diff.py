@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,3 +95,13 @@ def test_each_path_is_accounted_for_once(same: bool, old: dict[str, Entry], new:
     for path, entry in tree.items():
         assert content_of(entry) == content_of(new[path])
     assert [change.path for change in changes] == sorted(change.path for change in changes)
+
+
+def test_another_type_of_a_value_is_a_change() -> None:
+    @dataclass(frozen=True)
+    class Facts:
+        custom: dict[str, object]
+
+    changed = changed_fields(Facts({"n": 1}), Facts({"n": True}), ("custom",))
+    assert [(change.old, change.new) for change in changed] == [({"n": 1}, {"n": True})]
+    assert changed_fields(Facts({"n": 1}), Facts({"n": 1}), ("custom",)) == ()

@@ -181,10 +181,15 @@ def test_scratch_files_are_few_and_of_their_session_and_mount(own: Mounted) -> N
     own.mount()
     s, other = own.session("s"), own.session("other")
     (other / ".session/kept").write_text("x")
-    for number in range(40):
+    for number in range(16):
         (s / f".session/scratch{number:02}").write_text("x")
+    with refused(errno.EDQUOT):
+        (s / ".session/scratch16").write_text("x")
+    (s / ".session/scratch03").write_text("again")
+    (s / ".session/scratch00").unlink()
+    (s / ".session/scratch16").write_text("x")
     left = sorted(name for name in os.listdir(s / ".session") if name.startswith("scratch"))
-    assert left == [f"scratch{number:02}" for number in range(24, 40)]
+    assert left == [f"scratch{number:02}" for number in range(1, 17)]
     assert (other / ".session/kept").read_text() == "x"
     own.umount()
     own.mount()

@@ -334,3 +334,53 @@ def test_groups_of_then_are_granted_what_they_are_now(live: Mounted, s: Path) ->
     time.sleep(1.1)
     with acting_as(JOE, STAFF), refused(errno.EACCES):
         past.read_text()
+
+
+def test_a_folder_renamed_right_after_a_close_in_it_had_the_file_under_its_old_name(live: Mounted, s: Path) -> None:
+    live.shell("mkdir n; echo x > n/f; mv n m", s)
+    assert (s / ".session/versions/n/f/1").read_text() == "x\n"
+    kinds = [(event["kind"], event.get("name")) for event in events(s)]
+    assert kinds.index(("artifact.stored", "n/f")) < kinds.index(("folder.renamed", "m"))
+
+
+def test_the_versions_of_a_file_are_read_once_for_all(live: Mounted, s: Path) -> None:
+    for number in range(150):
+        (s / "f").write_text(f"{number}\n")
+    folder = s / ".session/versions/f"
+    wait_for(lambda: len(os.listdir(folder)) == 150, lambda: len(os.listdir(folder)))
+    assert [(folder / str(number)).read_text() for number in (1, 75, 150)] == ["0\n", "74\n", "149\n"]
+    assert len({path.stat().st_ino for path in folder.iterdir()}) == 150
+    (s / "f").write_text("last\n")
+    wait_for((folder / "151").exists)
+    assert (folder / "151").read_text() == "last\n"
+
+
+@pytest.fixture
+def patient() -> Iterator[Mounted]:
+    """A mount for everybody whose kernel believes for a minute."""
+    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
+    base.chmod(0o755)
+    mounted = Mounted(base / "m")
+    try:
+        (base / "m").chmod(0o755)
+        mounted.mount("-o", "allow_other,attr_timeout=60,entry_timeout=60")
+        yield mounted
+    finally:
+        mounted.end()
+        shutil.rmtree(base)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="it takes root to be another user")
+def test_a_chmod_closes_the_past_at_once_whatever_the_kernel_believes(patient: Mounted) -> None:
+    s = patient.session("s")
+    s.chmod(0o755)
+    (s / "g").write_text("secret")
+    (s / "g").chmod(0o644)
+    wait_for(lambda: os.path.exists(s / ".session/versions/g/1"))
+    paths = [s / ".session/versions/g/1", s / ".session/at" / max(os.listdir(s / ".session/at"), key=int) / "g"]
+    with acting_as(1000, 1000):
+        assert [path.read_text() for path in paths] == ["secret"] * 2
+    (s / "g").chmod(0o600)
+    for path in paths:
+        with acting_as(1000, 1000), refused(errno.EACCES):
+            path.read_text()

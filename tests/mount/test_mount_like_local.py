@@ -333,3 +333,6 @@ def test_any_calls_do_what_they_do_locally(live: Mounted, s: Path, tmp_path: Pat
             verbosity=Verbosity.quiet, suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+    with live.open() as door:
+        assert {report.problem for report in door.upkeep.verify()} == {None}
+        assert door.upkeep.lost() == []

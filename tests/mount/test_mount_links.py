@@ -103,3 +103,29 @@ def test_blocks_are_what_is_stored(live: Mounted, s: Path) -> None:
     assert blocks["empty"] == 0
     total = int(live.shell("du -s --block-size=1 .", s).stdout.split()[0])
     assert total == sum(blocks.values())
+
+
+def test_sessions_has_the_time_of_the_last_one_made_renamed_or_deleted(live: Mounted, s: Path) -> None:
+    def moment() -> int:
+        return live.sessions.stat().st_mtime_ns
+
+    made = live.session(f"{s.name}-a")
+    times = [s.stat().st_ctime_ns, moment()]
+    (made / "f").write_text("x")
+    assert moment() == times[-1]
+    os.rename(made, live.sessions / f"{s.name}-b")
+    times.append(moment())
+    live.command("session", "delete", f"{s.name}-b")
+    wait_for(lambda: moment() > times[-1])
+    times.append(moment())
+    live.command("session", "restore", f"{s.name}-b")
+    wait_for(lambda: moment() > times[-1])
+    assert times == sorted(set(times))
+
+
+def test_the_trail_is_its_owners_alone_since_it_names_what_is_in_private_folders(live: Mounted, s: Path) -> None:
+    s.chmod(0o755)
+    (s / "f").write_text("x")
+    first = min(os.listdir(s / ".session/at"), key=int)
+    for trail in (s / ".session/events.jsonl", s / f".session/at/{first}/.session/events.jsonl"):
+        assert oct(trail.stat().st_mode & 0o777) == "0o400"

@@ -1,4 +1,4 @@
-"""Many at once, and anything in any order: what a local folder does with it, the mount does too."""
+"""Many threads at once, and other users under `allow_other`."""
 
 from __future__ import annotations
 
@@ -6,149 +6,13 @@ import concurrent.futures
 import errno
 import os
 import random
-import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.mount.live import Mounted, refused, wait_for
-
-NAMES = ["a", "b", "c", "d/a", "d/b", "e/a", "d", "e", "d/e"]
-
-
-class Pair:
-    """The same calls on two folders; they must answer alike."""
-
-    def __init__(self, local: Path, mounted: Path, source: random.Random) -> None:
-        self.roots, self.source = (local, mounted), source
-        self.open: list[tuple[int, int]] = []
-        self.log: list[str] = []
-
-    def both(self, what: str, call: str, *paths: str, **words: object) -> None:
-        told = {key: f"{len(word)} bytes" if isinstance(word, bytes) else word for key, word in words.items()}
-        answers: list[object] = []
-        for root in self.roots:
-            try:
-                answers.append(getattr(self, f"_{call}")(*(root / path for path in paths), **words))
-            except OSError as error:
-                answers.append(errno.errorcode[error.errno or 0])
-        self.log.append(f"{what} {paths} {told}: {str(answers[0])[:60]}")
-        assert answers[0] == answers[1], "\n".join([*self.log[-60:], str(answers)[:300]])
-
-    def _write(self, path: Path, content: bytes, offset: int | None, flags: int) -> int:
-        descriptor = os.open(path, flags | os.O_WRONLY, 0o644)
-        try:
-            return os.write(descriptor, content) if offset is None else os.pwrite(descriptor, content, offset)
-        finally:
-            os.close(descriptor)
-
-    def _read(self, path: Path) -> bytes:
-        return path.read_bytes()
-
-    def _mkdir(self, path: Path) -> None:
-        path.mkdir()
-
-    def _rmdir(self, path: Path) -> None:
-        path.rmdir()
-
-    def _unlink(self, path: Path) -> None:
-        path.unlink()
-
-    def _rename(self, old: Path, new: Path) -> None:
-        os.rename(old, new)
-
-    def _truncate(self, path: Path, size: int) -> None:
-        os.truncate(path, size)
-
-    def _symlink(self, path: Path) -> None:
-        path.symlink_to("a")
-
-    def _list(self, path: Path) -> list[str]:
-        return sorted(os.listdir(path))
-
-    def _stat(self, path: Path) -> tuple[int, int]:
-        got = path.lstat()
-        return stat.S_IFMT(got.st_mode), 0 if stat.S_ISDIR(got.st_mode) else got.st_size
-
-    def hold(self, name: str) -> None:
-        """Open *name* in both and keep it open."""
-        kept = []
-        for root in self.roots:
-            try:
-                kept.append(os.open(root / name, os.O_RDWR | os.O_CREAT, 0o644))
-            except OSError as error:
-                kept.append(-(error.errno or 0))
-        self.log.append(f"hold {name} {kept}")
-        assert (kept[0] < 0) == (kept[1] < 0), "\n".join(self.log[-40:])
-        if kept[0] >= 0:
-            self.open.append((kept[0], kept[1]))
-
-    def use(self) -> None:
-        """Write and read through something that is held open."""
-        pair = self.source.choice(self.open)
-        content, offset = self.source.randbytes(self.source.choice((1, 3000, 90_000))), self.source.randrange(5000)
-        self.log.append(f"use {pair} {len(content)} at {offset}")
-        for descriptor in pair:
-            os.pwrite(descriptor, content, offset)
-        answers = [(os.pread(descriptor, 200_000, 0), os.fstat(descriptor).st_size) for descriptor in pair]
-        assert answers[0] == answers[1], "\n".join(self.log[-40:])
-
-    def let_go(self) -> None:
-        pair = self.open.pop(self.source.randrange(len(self.open)))
-        self.log.append(f"let go {pair}")
-        for descriptor in pair:
-            os.close(descriptor)
-
-    def step(self) -> None:
-        one, two = self.source.choice(NAMES), self.source.choice(NAMES)
-        content = self.source.randbytes(self.source.choice((0, 5, 4096, 70_000)))
-        roll = self.source.randrange(16)
-        if roll < 4:
-            flags = self.source.choice((os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND, os.O_CREAT | os.O_EXCL, 0))
-            self.both("write", "write", one, content=content, offset=None, flags=flags)
-        elif roll == 4:
-            self.both("pwrite", "write", one, content=content, offset=self.source.randrange(9000), flags=0)
-        elif roll in {5, 6}:
-            self.both("rename", "rename", one, two)
-        elif roll == 7 and len(self.open) < 6:
-            self.hold(one)
-        elif roll in {8, 9} and self.open:
-            self.use()
-        elif roll == 10 and self.open:
-            self.let_go()
-        elif roll == 11:
-            self.both("truncate", "truncate", one, size=self.source.choice((0, 10, 6000)))
-        else:
-            call = self.source.choice(("mkdir", "rmdir", "unlink", "symlink", "list", "read", "stat"))
-            self.both(call, call, one)
-
-
-def _contents(root: Path) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for path in sorted(root.rglob("*")):
-        name = str(path.relative_to(root))
-        found[name] = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
-    return found
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_any_calls_in_any_order_do_what_they_do_locally(live: Mounted, s: Path, tmp_path: Path, seed: int) -> None:
-    local = tmp_path / "local"
-    local.mkdir()
-    pair = Pair(local, s, random.Random(seed))
-    for _ in range(400):
-        pair.step()
-    while pair.open:
-        pair.let_go()
-    assert _contents(s) == _contents(local)
-    with live.open() as door:
-        files = {name: content for name, content in _contents(local).items() if isinstance(content, bytes)}
-        wait_for(lambda: {a.name for a in door.artifacts.list(s.name)} == set(files))
-        assert {a.name: door.artifacts.read(a) for a in door.artifacts.list(s.name)} == files
-        assert [report.problem for report in door.upkeep.verify(s.name)] == [None]
-        assert door.upkeep.lost() == []
+from tests.mount.live import Mounted, refused
 
 
 def test_many_threads_in_one_folder(live: Mounted, s: Path) -> None:

@@ -152,10 +152,11 @@ def test_tar_carries_attributes_out_and_in(live: Mounted, s: Path, tmp_path: Pat
 
 
 def test_tail_follows_the_trail(live: Mounted, s: Path) -> None:
-    command = ["tail", "-n", "0", "-s", "0.1", "-f", str(s / ".session/events.jsonl")]
+    command = ["tail", "-n", "+1", "-s", "0.1", "-f", str(s / ".session/events.jsonl")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tail:
         try:
             assert tail.stdout is not None
+            assert '"session.created"' in tail.stdout.readline()
             for number in range(3):
                 (s / f"f{number}").write_text("x")
             lines = [tail.stdout.readline() for _ in range(3)]

@@ -256,3 +256,18 @@ def test_a_close_returns_when_what_another_close_commits_is_committed(live: Moun
             assert door.artifacts.read(door.artifacts.get(s.name, "f")) == b"first second"
         closers[1].join()
         os.unlink(s / "f")
+
+
+@pytest.mark.parametrize("above", ["folder", "session"])
+def test_an_unlinked_file_lives_on_when_what_it_was_in_is_renamed(live: Mounted, s: Path, above: str) -> None:
+    (s / "d").mkdir()
+    descriptor = os.open(s / "d/f", os.O_CREAT | os.O_RDWR)
+    os.write(descriptor, b"content")
+    os.unlink(s / "d/f")
+    renamed = s.with_name(f"{s.name}-renamed")
+    os.rename(*((s / "d", s / "e") if above == "folder" else (s, renamed)))
+    _use(descriptor, b"content")
+    os.close(descriptor)
+    folder = s / "e" if above == "folder" else renamed / "d"
+    assert os.listdir(folder) == []
+    os.rmdir(folder)

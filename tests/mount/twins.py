@@ -109,6 +109,10 @@ class Twins:
 
     def compare(self) -> None:
         """Expect the same names, attributes and times changed since the last look."""
+        for held in list(self.held):
+            if call(os.fstat, held.descriptors[1]) == "ESTALE":  # libfuse 2.9 finds no file whose folder is gone
+                self.log.append(f"{held.name}@{held.descriptors[1]} has no folder any more")
+                self.close(held)
         seen = [self._look(twin) for twin in range(2)]
         if seen[0] != seen[1]:
             names = {name for name in seen[0].keys() | seen[1].keys() if seen[0].get(name) != seen[1].get(name)}

@@ -528,3 +528,13 @@ def test_an_id_brings_back_the_version_that_it_names(store: Store) -> None:
     back = store.artifacts.restore(session, first.id)
     assert (back.name, back.sequence, back.version, store.artifacts.read(back)) == ("a", 1, 3, b"one")
     assert [version.version for version in store.artifacts.history(session, "a")] == [1, 2, 3]
+
+
+def test_what_is_restored_has_the_name_it_had_even_where_its_folder_was_renamed(store: Store) -> None:
+    store.sessions.create("s")
+    store.artifacts.put("s", "d/a", b"x")
+    session = store.sessions.get("s")
+    store.artifacts.delete("s", "d/a")
+    store.entries.rename(Place(session.sid, session.ino, "d"), Place(session.sid, session.ino, "e"))
+    assert store.artifacts.restore("s", "d/a").name == "d/a"
+    assert store.upkeep.fsck().ok

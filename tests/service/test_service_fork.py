@@ -249,3 +249,14 @@ def test_forks_and_writers_at_once_do_not_meet(sqlite_store: Store) -> None:
         assert names == written[: len(names)]
         told = store.sessions.events(session.id)[-1].fields["from"]
         assert sum(1 for path in at(store, "s", told["seq"]).versions) == len(names)
+
+
+def test_a_fork_of_the_past_grants_no_more_than_the_past(store: Store) -> None:
+    store.sessions.create("s")
+    store.artifacts.put("s", "gone", b"1")
+    store.artifacts.put("s", "there", b"2")
+    point = store.sessions.get("s").seq
+    store.artifacts.delete("s", "gone")
+    fork = store.past.fork(f"s@{point}", "f")
+    modes = {entry.name: oct(entry.attributes.mode) for entry in store.entries.rows(fork.ino)}
+    assert modes == {"gone": "0o600", "there": "0o644"}
