@@ -6,9 +6,11 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +124,22 @@ class Mounted:
             take_away(str(self.path), lazy=True)
             if process is not None:
                 os.kill(process, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def mounted_for_everybody(*words: str) -> Iterator[Mounted]:
+    """Mount a store, with *words* of the command beside, where other users can reach it; root's mount is theirs too."""
+    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
+    mounted = Mounted(base / "m")
+    try:
+        for folder in (base, base / "m"):
+            folder.chmod(0o755)
+        mounted.mount(*(["-o", "allow_other"] if os.getuid() == 0 else []), *words)
+        yield mounted
+    finally:
+        mounted.end()
+        mounted.check(is_whole=True)
+        shutil.rmtree(base)
 
 
 def is_over(pidfd: int) -> bool:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import shutil
 import sqlite3
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mount.live import Calls, Mounted, events, refused, wait_for
+from tests.mount.live import Calls, Mounted, events, mounted_for_everybody, refused, wait_for
 from tests.mount.test_mount_owners import acting_as
 
 if TYPE_CHECKING:
@@ -29,17 +27,8 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become some
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Mounted]:
     """A mount for everybody, where everybody can reach it."""
-    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
-    mounted = Mounted(base / "m")
-    try:
-        for folder in (base, base / "m"):
-            folder.chmod(0o755)
-        mounted.mount(*(["-o", "allow_other"] if os.getuid() == 0 else []))
+    with mounted_for_everybody() as mounted:
         yield mounted
-    finally:
-        mounted.end()
-        mounted.check(is_whole=True)
-        shutil.rmtree(base)
 
 
 @pytest.fixture
@@ -358,16 +347,8 @@ def test_the_versions_of_a_file_are_read_once_for_all(live: Mounted, s: Path) ->
 @pytest.fixture
 def patient() -> Iterator[Mounted]:
     """A mount for everybody whose kernel believes for a minute."""
-    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
-    base.chmod(0o755)
-    mounted = Mounted(base / "m")
-    try:
-        (base / "m").chmod(0o755)
-        mounted.mount("-o", "allow_other,attr_timeout=60,entry_timeout=60")
+    with mounted_for_everybody("-o", "attr_timeout=60,entry_timeout=60") as mounted:
         yield mounted
-    finally:
-        mounted.end()
-        shutil.rmtree(base)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="it takes root to be another user")

@@ -6,16 +6,14 @@ import contextlib
 import ctypes
 import errno
 import os
-import shutil
 import stat
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mount.live import Calls, Mounted, refused
+from tests.mount.live import Calls, Mounted, mounted_for_everybody, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,17 +38,8 @@ def acting_as(uid: int, gid: int | None = None) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Mounted]:
     """A mount for everybody, where everybody can reach it."""
-    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
-    mounted = Mounted(base / "m")
-    try:
-        for folder in (base, base / "m"):
-            folder.chmod(0o755)
-        mounted.mount("-o", "allow_other")
+    with mounted_for_everybody() as mounted:
         yield mounted
-    finally:
-        mounted.end()
-        mounted.check(is_whole=True)
-        shutil.rmtree(base)
 
 
 @pytest.fixture

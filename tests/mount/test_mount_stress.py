@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.live import Mounted, refused
+from tests.mount.live import Mounted, mounted_for_everybody, refused
 
 
 def test_many_threads_in_one_folder(live: Mounted, s: Path) -> None:
@@ -80,15 +80,8 @@ for call in (
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_modes_are_obeyed_under_allow_other(tmp_path_factory: pytest.TempPathFactory) -> None:
-    import tempfile
-
-    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
-    mounted = Mounted(base / "m")
-    try:
-        for folder in (base, base / "m"):
-            folder.chmod(0o755)
-        mounted.mount("-o", "allow_other")
+def test_modes_are_obeyed_under_allow_other() -> None:
+    with mounted_for_everybody() as mounted:
         s = mounted.session("s")
         s.chmod(0o755)
         for name, mode in (("private", 0o600), ("readable", 0o644)):
@@ -101,7 +94,3 @@ def test_modes_are_obeyed_under_allow_other(tmp_path_factory: pytest.TempPathFac
         assert done.stdout.split() == ["no", "ok", *["no"] * 9]
         with refused(errno.ENODATA):
             os.getxattr(s / "readable", "user.k")
-    finally:
-        mounted.end()
-        mounted.check(is_whole=True)
-        subprocess.run(["rm", "-rf", str(base)], check=True)
