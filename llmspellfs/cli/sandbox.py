@@ -127,7 +127,9 @@ def _run(order: Order) -> int:
     origin, bounds = Origin(f"uid:{os.getuid()}", "cli"), Bounds(order.seconds, order.memory)
     with open_store(order.store, config=load_config(order.config), origin=origin) as store:
         session = None if order.session is None else store.sessions.get(order.session).id
-        fence = Fence(session, others_readable=order.read_only, max_artifacts=order.max_artifacts)
+        fence = Fence(
+            session, others_readable=order.read_only, max_artifacts=order.max_artifacts, max_read=order.memory
+        )
         within = confine(store, fence)
         script = Script(within, session=session, args=order.args, record=order.record, bounds=bounds)
         bind_process(bounds)

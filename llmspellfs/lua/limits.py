@@ -14,7 +14,7 @@ from dataclasses import dataclass
 SECONDS = 60.0
 MEMORY = 256 << 20
 RESERVE = 64 << 20
-"""Bytes that the host may use beyond the script's, so that it can still end what it has begun."""
+"""Bytes that the host may use beyond the script's and two copies of them, so that it can end what it has begun."""
 LATER = 10.0
 """Seconds after its time that a process ends by itself, where nobody has ended it."""
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +35,7 @@ def bind_process(bounds: Bounds) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, bounds.seconds + LATER)
-    most = _data_bytes() + bounds.memory + RESERVE
+    most = _data_bytes() + 3 * bounds.memory + RESERVE
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

@@ -78,7 +78,8 @@ def run_in_child(task: Task) -> Ended:
         if isinstance(error, subprocess.TimeoutExpired):
             return Ended(None)
         raise
-    return Ended(child.returncode, said.decode("utf-8", "backslashreplace").strip()[-_MAX_SAID:])
+    message = said.decode("utf-8", "backslashreplace").partition("\nstack traceback:\n")[0]
+    return Ended(child.returncode, message.strip()[-_MAX_SAID:])
 
 
 def _sandbox_words(sandbox: Mapping[str, Any]) -> list[str]:

@@ -79,10 +79,14 @@ class Script:
         self._record = record
         self._output = Output(stdout)
         self._ended: BaseException | None = None
-        self._lua = _new_runtime(None if bounds is None else bounds.memory)
+        self._most = 0
+        self._lua = _new_runtime(bounded=bounds is not None)
         self._host = self._lua.table()
         for name in _FILES:
             self._load(name, self._host)
+        if bounds is not None:
+            bound = self._lua.set_max_memory
+            self._load("bounded", self._host, lambda: bound(self._most), partial(bound, 0))
         self._values = Values(self._lua, Marks(*(self._host[name.encode()] for name in Marks._fields)))
         self._context = Context(store, self._values, current, mounts)
         registry = Registry(installed=bounds is None)
@@ -91,6 +95,7 @@ class Script:
         self._install_callbacks(self._context)
         if bounds is not None:
             self._load("sandbox", self._host)
+            self._most = self._lua.get_memory_used() + bounds.memory
 
     def run_file(self, path: str | os.PathLike[str]) -> int:
         """Run the script in the file *path* and return its exit status; raise as `run_code`, or OSError."""
@@ -202,13 +207,13 @@ class Script:
         self._lua.execute(code, *arguments, name=_CHUNK)
 
 
-def _new_runtime(memory: int | None) -> Raw:
+def _new_runtime(*, bounded: bool) -> Raw:
     lua = lua54.LuaRuntime(
         encoding=None,
         register_eval=False,
         register_builtins=False,
         unpack_returned_tuples=True,
-        max_memory=memory,
+        max_memory=0 if bounded else None,  # 0 counts what is used, and bounds nothing
         attribute_handlers=(_deny, _deny),
     )
     lua.execute(b"python, package.loaded.python = nil, nil")

@@ -58,6 +58,9 @@ class ConfinedArtifacts(Confined):
 
     def read(self, artifact: Artifact, offset: int = 0, size: int | None = None) -> bytes:
         self._check(artifact)
+        most, wanted = self._fence.max_read, artifact.size if size is None else min(size, artifact.size)
+        if most is not None and wanted > most:
+            raise MemoryError
         return self._store.artifacts.read(artifact, offset, size)
 
     def open(self, artifact: Artifact) -> Reader:

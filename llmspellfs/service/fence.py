@@ -21,12 +21,13 @@ class Fence:
     """What may be touched: *session* (an id) alone, or with None the sessions that are made meanwhile.
 
     *others_readable* says that every other session may be read; *max_artifacts*, where it is not None, how many
-    artifacts may be stored in all, each new version counted.
+    artifacts may be stored in all, each new version counted; *max_read* how many bytes may be read at once.
     """
 
     session: str | None = None
     others_readable: bool = False
     max_artifacts: int | None = None
+    max_read: int | None = None
     stored: int = 0
     ids: set[str] = field(default_factory=set)
 

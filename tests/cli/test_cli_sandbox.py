@@ -92,6 +92,26 @@ def test_memory_of_the_host_is_bounded_too(sandbox: Sandbox) -> None:
     assert ended.status in {0, 1, 128 + signal.SIGABRT, 128 + signal.SIGSEGV}, ended
 
 
+def test_content_that_comes_in_at_the_bound_fails_and_the_script_still_ends(q4: str, sandbox: Sandbox) -> None:
+    code = """
+    local big = ("x"):rep(10e6)
+    Artifact.store("", "tool_result", "big", big)
+    local kept, failed = {}, false
+    for i = 1, 20 do
+      local ok, found = pcall(Artifact.get, "", "big")
+      if ok then kept[i] = found else failed = true kept = {} collectgarbage() end
+    end
+    print(failed, #Artifact.getContent("", "big", 5, 7))
+    """
+    ended = sandbox(code, "--session", "q4", "--memory", "32M", "--timeout", "40")
+    assert ended in {Ended(0, "true\t7\n", ""), Ended(1, "", "llmspellfs: not enough memory\n")}
+    assert sandbox("print(1) print(#('x'):rep(3e4))", "--memory", "100k").out == "1\n30000\n"
+    large = "Artifact.store('', 'x', 'huge', ('x'):rep(4e6)) print(pcall(Artifact.get, '', 'huge'))"
+    assert sandbox(large, "--session", "q4", "--memory", "8M").status == 0
+    said = sandbox("print(pcall(Artifact.get, '', 'huge'))", "--session", "q4", "--memory", "1M").out
+    assert said == "false\t(-e):1: not enough memory\n"
+
+
 def test_what_was_committed_stays_and_the_store_is_whole(cli: Any, q4: str, sandbox: Sandbox) -> None:
     code = "for i = 1, 1e9 do Artifact.store('', 'tool_result', 'a' .. i, ('x'):rep(2e5) .. i) end"
     assert sandbox(code, "--session", "q4", "--timeout", "1.5").status == 124
