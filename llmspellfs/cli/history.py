@@ -8,6 +8,7 @@ import click
 
 from llmspellfs.cli import render
 from llmspellfs.cli.app import App, Command, pass_app
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ def _say_changes(changes: Sequence[Change]) -> None:
 
 def _say_names(changes: Sequence[Change]) -> None:
     for path in dict.fromkeys(change.path for change in changes):
-        render.say(render.visible(path))
+        render.say(visible(path))
 
 
 def _say_table(changes: Sequence[Change]) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import click
 
 from llmspellfs import errors
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,13 +84,6 @@ def silence() -> int:
     os.dup2(nowhere, 1)
     os.close(nowhere)
     return PIPE_CLOSED
-
-
-def visible(text: str) -> str:
-    """Return *text* with every character that is not printable as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def say(line: str) -> None:

@@ -14,6 +14,7 @@ import click
 from llmspellfs.cli import render
 from llmspellfs.cli.app import App, Command, pass_app
 from llmspellfs.errors import ScriptFailed
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -156,4 +157,4 @@ def sessions(store: Store, start: str) -> Iterator[tuple[str, str]]:
         if one.dirname.startswith(start):
             yield one.dirname, f"{one.status} {one.id[:8]}"
         if len(start) >= 4 and one.id.startswith(start):
-            yield one.id, f"{one.status} {render.visible(one.dirname)}"
+            yield one.id, f"{one.status} {visible(one.dirname)}"

@@ -8,6 +8,7 @@ import click
 
 from llmspellfs.cli import render
 from llmspellfs.cli.app import App, Command, pass_app
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from llmspellfs.cli.views import View
@@ -58,10 +59,10 @@ def _say_step(step: Step, *, as_json: bool) -> None:
         return
     from llmspellfs.cli.views import short_time
 
-    render.say(render.visible(f"{step.seq} {short_time(step.at_ns)} {step.kind} {step.name or ''}".rstrip()))
+    render.say(visible(f"{step.seq} {short_time(step.at_ns)} {step.kind} {step.name or ''}".rstrip()))
     for entry in (step.state or {}).get("entries", ()):
         version = f" v{entry['version']} {entry['hash'][:12]}" if "version" in entry else ""
-        render.say(render.visible(f"    {entry['name']}{version}"))
+        render.say(visible(f"    {entry['name']}{version}"))
 
 
 def _say(found: Replayed, *, as_json: bool) -> None:
@@ -69,10 +70,10 @@ def _say(found: Replayed, *, as_json: bool) -> None:
         render.say_json(found.document())
         return
     for outcome in found.outcomes:
-        render.say(render.visible(f"{'same' if outcome.is_same else 'different'}  {outcome.session}:{outcome.name}"))
+        render.say(visible(f"{'same' if outcome.is_same else 'different'}  {outcome.session}:{outcome.name}"))
     for mismatch in found.mismatches:
-        render.say(render.visible(str(mismatch)))
-    render.say(render.visible(_summary(found)))
+        render.say(visible(str(mismatch)))
+    render.say(visible(_summary(found)))
 
 
 def _summary(found: Replayed) -> str:
@@ -139,7 +140,7 @@ def lineage(app: App, ref: str, dot: bool) -> None:
         render.say_json(found.document())
         return
     for line in found.dot() if dot else found.lines():
-        render.say(render.visible(line))
+        render.say(visible(line))
 
 
 OF_SESSIONS = (replay, timeline)

@@ -8,6 +8,7 @@ import click
 
 from llmspellfs.cli import history, params, render, replay
 from llmspellfs.cli.app import App, Group, pass_app
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +190,7 @@ def tag(app: App, ref: str, tags: tuple[str, ...], remove: tuple[str, ...]) -> N
         render.say_json({"id": tagged.id, "dirname": tagged.dirname, "tags": list(tagged.tags)})
         return
     for each in tagged.tags:
-        render.say(render.visible(each))
+        render.say(visible(each))
 
 
 @session.command()

@@ -6,6 +6,7 @@ import click
 
 from llmspellfs.cli import render
 from llmspellfs.cli.app import App, Command, pass_app
+from llmspellfs.model.shown import visible
 
 
 @click.command(cls=Command)
@@ -80,7 +81,7 @@ def fsck(app: App, ctx: click.Context) -> None:
         render.say_json(fsck_json(report))
     else:
         for line in fsck_lines(report):
-            render.say(render.visible(line))
+            render.say(visible(line))
     ctx.exit(0 if report.ok else render.FAILED)
 
 

@@ -62,9 +62,7 @@ class ArtifactFunctions:
         return artifact.id.encode()
 
     def _store_file(self, session: str, path: str, kind: str | None, about: Read | None) -> bytes:
-        artifact = self._artifacts.put_file(
-            session, path, artifact_type=kind, **lifted(about), by=self._context.origin
-        )
+        artifact = self._artifacts.put_file(session, path, artifact_type=kind, **lifted(about), by=self._context.origin)
         return artifact.id.encode()
 
     def _get(self, session: str, ref: str) -> Raw:

@@ -26,6 +26,7 @@ from llmspellfs.errors import InvalidValue, SpellError
 from llmspellfs.lua.values import encode
 from llmspellfs.model.event import KINDS
 from llmspellfs.model.message import check_pattern, matches
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -124,7 +125,7 @@ class HookFunctions:
         return value
 
     def _report(self, point: Raw, message: Raw) -> None:
-        text = f"hook {point.decode()}: {bytes(message).decode('utf-8', 'backslashreplace')}"
+        text = f"hook {point.decode()}: {visible(bytes(message).decode('utf-8', 'backslashreplace'))}"
         sys.stderr.write(f"llmspellfs: {text}\n")
         sys.stderr.flush()
         _log.info("%s", text)

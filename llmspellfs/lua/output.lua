@@ -87,10 +87,21 @@ io.stdout = STDOUT
 -- What a child prints comes after what the script printed before it.
 local execute = os.execute
 
-function os.execute(...)
-  flush()
-  return execute(...)
+-- This Lua is built without what tells how a process ended: it gives wait(2)'s status as it is.
+local function outcome(done, _, status)
+  if done or not status then return done, "exit", status or 0 end
+  local signal = status & 0x7F
+  if signal ~= 0 then return nil, "signal", signal end
+  return nil, "exit", status >> 8
 end
+
+function os.execute(command)
+  flush()
+  if command == nil then return execute() end
+  return outcome(execute(command))
+end
+
+io.popen = nil
 
 function os.exit(code)
   if code == nil or code == true then code = 0 elseif code == false then code = 1 end

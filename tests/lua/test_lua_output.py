@@ -99,3 +99,8 @@ def test_a_reader_that_has_gone_ends_the_script() -> None:
 @pytest.mark.parametrize("args", [[], ["a", "ü b"]])
 def test_arguments_are_in_arg_and_in_the_dots(run: Run, args: list[str]) -> None:
     assert run("print(arg[0], #arg, ...)", args=args) == "\t".join(["t.lua", str(len(args)), *args]) + "\n"
+
+
+def test_a_child_says_how_it_ended(run: Run) -> None:
+    code = 'print(os.execute("exit 3")) print(os.execute("kill -9 $$")) print(os.execute("true")) print(os.execute())'
+    assert run(code) == "nil\texit\t3\nnil\tsignal\t9\ntrue\texit\t0\ntrue\n"
