@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

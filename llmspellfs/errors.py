@@ -238,6 +238,10 @@ class MountFailed(SpellError):
 class ScriptFailed(SpellError):
     """A Lua script ended with an error of its own; the message is Lua's, with the script's line."""
 
+    def __init__(self, message: str) -> None:
+        """Keep *message* as Lua gave it; that of a module that is not found has a line for each place."""
+        Exception.__init__(self, message)
+
     traceback: str = ""
     """Where in the script it happened, as Lua tells it, a line a call."""
 

@@ -157,14 +157,19 @@ def confirm(question: str) -> None:
 
 
 def failure(error: Exception, *, debug: bool = False) -> int:
-    """Print *error* on stderr as one line, with its traceback if *debug*; return the exit status for it."""
+    """Print *error* on stderr as one line, with its traceback if *debug*; return the exit status for it.
+
+    A script's own error is printed as the script gave it, with Lua's traceback.
+    """
     try:
         flush()
     except OSError:
         silence()
     if debug and not isinstance(error, errors.ScriptFailed):
         traceback.print_exception(error, file=sys.stderr)
-    sys.stderr.write(f"llmspellfs: {visible(_message(error))}\n")
+    message = _message(error)
+    lines = message.split("\n") if isinstance(error, errors.ScriptFailed) else [message]
+    sys.stderr.write("llmspellfs: " + "\n".join(map(visible, lines)) + "\n")
     for line in script_frames(error):
         sys.stderr.write(f"{line}\n")
     if isinstance(error, click.ClickException):

@@ -62,17 +62,18 @@ def _read(console: Console, lines: Iterable[str]) -> int:
 
 
 def _pieces(console: Console, lines: Iterable[str]) -> Iterator[str]:
-    """Yield what can run as soon as it can, and at the end what is left."""
-    code = ""
+    """Yield what can run as soon as it can, and at the end what is left, behind as many line ends as it was."""
+    code, above = "", ""
     for number, line in enumerate(lines):
         if number == 0 and line.startswith("#"):
+            above = "\n"
             continue
         code += line
         if code.strip() and not console.is_unfinished(code):
-            yield code
-            code = ""
+            yield above + code
+            above, code = above + "\n" * code.count("\n"), ""
     if code.strip():
-        yield code
+        yield above + code
 
 
 def _run(console: Console, code: str) -> tuple[int | None, bool]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from llmspellfs.errors import IsAFolder, NotAFolder, NotFound
+from llmspellfs.errors import InvalidValue, IsAFolder, NotAFolder, NotFound
 from llmspellfs.lua.arguments import Arguments, Read
 from llmspellfs.model.times import iso
 from llmspellfs.service.outgoing import write_whole
@@ -95,6 +95,8 @@ class ArtifactFunctions:
         return self._artifacts.restore(session, ref, name=name, by=self._context.origin).id.encode()
 
     def _update(self, session: str, ref: str, changes: Read) -> bytes:
+        if "content" in changes["rest"]:
+            raise InvalidValue("Artifact.update: argument 3 (changes).content", "content is changed by Artifact.store")
         named = {field: changes[field] for field in ("name", "artifact_type")}
         updated = self._artifacts.update(session, ref, **named, **lifted(changes), by=self._context.origin)
         return updated.id.encode()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _INSTRUCTIONS = 20_000
 """Lua instructions between two looks for an interrupt."""
-_LOCAL = re.compile(r"\s*local\s+(?=function\b|[^<>=]+=)")
+_LOCAL = re.compile(r"(\s*)local\s+(?=function\b|[^<>=]+=)")
 KEYWORDS: Final = (
     "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil",
     "not", "or", "repeat", "return", "then", "true", "until", "while",
@@ -54,7 +54,7 @@ class Console(Script):
         return decode(self._host[b"complete"](encode(path))).split()
 
     def _as_chunk(self, code: str) -> str:
-        candidates = (_as_expression(code), _LOCAL.sub("", code, count=1) if _LOCAL.match(code) else code)
+        candidates = (_as_expression(code), _LOCAL.sub(r"\1", code, count=1) if _LOCAL.match(code) else code)
         return next((one for one in candidates if self._compiles(one)[0]), code)
 
     def _compiles(self, code: str) -> tuple[bool, bool]:
@@ -63,7 +63,8 @@ class Console(Script):
 
 
 def _as_expression(code: str) -> str:
-    return f"return {code.lstrip().removeprefix('=')}"
+    rest = code.lstrip()
+    return f"{code[: len(code) - len(rest)]}return {rest.removeprefix('=')}"
 
 
 def _look() -> None:

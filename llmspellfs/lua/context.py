@@ -55,9 +55,12 @@ class Context:
             if self.current is None:
                 raise InvalidValue(where, "none is given, and no current session is set")
             return self.current
-        if not isinstance(value, bytes):
+        named = value
+        if self.values.is_table(value):
+            named = dict(value.items()).get(b"id")  # what Session.get and Session.list give; no metamethod is called
+        if not isinstance(named, bytes):
             raise InvalidValue(where, f"expected a session's id or name, got {self.values.described(value)}")
-        return self.values.text(value, where)
+        return self.values.text(named, where)
 
     def artifact(self, value: Raw, where: str = "artifact") -> str:
         """Return the artifact that *value* names: its id or name, or a table with the id's three parts."""

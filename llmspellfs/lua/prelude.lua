@@ -9,10 +9,18 @@ local function finish(ok, ...)
   fail((...))
 end
 
+local error, is_over = error, false
+
 -- A function of the host, which answers how it went and what came of it, as a function of Lua.
 function host.checked(f)
-  return function(...) return finish(f(...)) end
+  return function(...)
+    if is_over then error("the script has ended", 0) end
+    return finish(f(...))
+  end
 end
+
+-- From here on nothing calls the host: what a finalizer does while the process ends would find it half gone.
+function host.over() is_over = true end
 
 -- Gives the functions, named with underscores, and again in camel case.
 function host.module(functions)

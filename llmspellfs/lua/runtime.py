@@ -9,6 +9,7 @@ time; limits on a script's time and memory are not its matter.
 from __future__ import annotations
 
 import os
+import weakref
 from functools import partial
 from importlib.resources import files
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
@@ -96,6 +97,7 @@ class Script:
         if bounds is not None:
             self._load("sandbox", self._host)
             self._most = self._lua.get_memory_used() + bounds.memory
+        weakref.finalize(self, self._host[b"over"])
 
     def run_file(self, path: str | os.PathLike[str]) -> int:
         """Run the script in the file *path* and return its exit status; raise as `run_code`, or OSError."""

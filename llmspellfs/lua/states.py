@@ -77,7 +77,7 @@ class StateFunctions:
 
     def _place(self, function: str, given: tuple[Raw, ...]) -> tuple[str, str]:
         """Return the scope and the key that the arguments *given* of *function* say: `key` or `scope, key`."""
-        if len(given) < 2 or given[1] is None:
+        if len(given) < 2:
             return GLOBAL, self._values.text(given[0] if given else None, f"{function}: argument 1 (key)")
         key = self._values.text(given[1], f"{function}: argument 2 (key)")
         if given[0] is None:

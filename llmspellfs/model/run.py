@@ -107,7 +107,8 @@ class Run:
         """Return what two records of this run, one of which may be of before it finished, tell together."""
         later, earlier = (self, other) if self.finished_ns is not None else (other, self)
         read = later.read if len(later.read) >= len(earlier.read) else earlier.read
-        return replace(later, read=read, made=tuple(dict.fromkeys(later.made + earlier.made)))
+        made = tuple(dict.fromkeys(later.made + earlier.made))
+        return replace(later, read=read, made=made, sessions={**earlier.sessions, **later.sessions})
 
 
 def parse_run(text: bytes) -> Run:

@@ -42,12 +42,16 @@ def _grown(root: Node, links_of: Callable[[Node], list[Link]], end_of: Callable[
     """Return the tree that *links_of* makes beyond *root*, level by level, each artifact expanded once."""
     seen, levels = {root}, [[root]]
     found: dict[Node, list[tuple[Link, Node, bool]]] = {}
-    while levels[-1] and len(seen) < MAX_NODES:
+    links = 0
+    while levels[-1] and len(seen) < MAX_NODES and links < MAX_NODES:
         following = []
         for node in levels[-1]:
             found[node] = []
+            if links >= MAX_NODES:
+                continue
             for link in links_of(node):
                 end = end_of(link)
+                links += 1
                 found[node].append((link, end, end in seen))
                 if end not in seen:
                     seen.add(end)

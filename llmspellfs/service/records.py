@@ -123,7 +123,7 @@ class Recorder:
         self._before.setdefault(session.sid, session.seq)
         del self._engine.witnesses[self._thread]
         try:
-            self._write(self._composed(), [session.sid], starts=is_new)
+            self._write(self._composed(session.sid), [session.sid], starts=is_new)
         except SpellError as failed:
             _log.warning("the run of %s is not recorded in %s: %s", self._script.name, session.dirname, failed.message)
             if is_new:
@@ -204,17 +204,18 @@ class Recorder:
         inode = (next(tx.inos), own.at(tx.now_ns))
         return versions.store(tx, _UNLIMITED, session, place, placed, given, inode=inode)
 
-    def _composed(self) -> Run:
-        """Return the run with what it read and made so far."""
+    def _composed(self, only: int | None = None) -> Run:
+        """Return the run with what it read and made so far; *only* in one session, which has all of that then."""
         with self._engine.index.snapshot() as db:
-            ids = {sid: runs.id_of(db, sid) for sid in self._before}
+            ids = {sid: runs.id_of(db, sid) for sid in self._before if only in {None, sid}}
             made = [
                 Touched(ids[part.sid], *told, part.reads)
                 for part in self._stretches
+                if only in {None, part.sid}
                 for told in runs.stored_between(db, part.sid, part.first, part.last)
             ]
         last = {(one.key, one.version): one for one in made if not one.name.startswith(f"{FOLDER}/")}
-        touched = {ids[sid]: seq for sid, seq in self._before.items()}
+        touched = {ids[sid]: seq for sid, seq in self._before.items() if sid in ids}
         return replace(self.run, sessions=touched, read=tuple(self._read.values()), made=tuple(last.values()))
 
 

@@ -10,6 +10,7 @@ from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.event import FIRST_PREV, Event, line_hash, state_hash
 from llmspellfs.model.replay import Mismatch
 from llmspellfs.model.session import Session
+from llmspellfs.model.times import iso
 from llmspellfs.service.moments import Moment
 from llmspellfs.service.rebuilding import KINDS, Applied, Tree
 from llmspellfs.service.states import walk
@@ -69,12 +70,18 @@ class Stepper:
     def step(self, db: Connection, event: Event) -> Stepped:
         """Replay *event*, the one after the last, and return what it did."""
         told = _told(event)
-        row = self._row(db, event, told)
-        fields = replay.session_row(db, self.session.sid, event.seq) if event.kind.startswith("session.") else None
-        done = Stepped(event, told, row, fields, Applied(None, ()))
+        done = Stepped(event, told, None, None, Applied(None, ()))
+        try:
+            done.row = row = self._row(db, event, told)
+            if event.kind.startswith("session."):
+                done.session = replay.session_row(db, self.session.sid, event.seq)
+        except (ValueError, TypeError, AttributeError):
+            row = None
+            done.differs("row", told.get("state"), "a row that cannot be read")
+        fields = done.session
         if self._compare:
             self._check_line(done)
-        self._prev = line_hash(event.line)
+        self._prev = line_hash(event.line) if isinstance(event.line, str) else ""
         self._check_row(db, done)
         try:
             done.applied = self.tree.apply(event.kind, told, row)
@@ -97,6 +104,8 @@ class Stepper:
     def _check_line(self, done: Stepped) -> None:
         if done.told.get("prev") != self._prev:
             done.differs("chain", self._prev, done.told.get("prev"))
+        if done.told.get("at") != iso(done.event.at_ns):
+            done.differs("line", iso(done.event.at_ns), done.told.get("at"))
         if (done.told.get("seq"), done.told.get("kind")) != (done.event.seq, done.event.kind):
             done.differs(
                 "line", f"{done.event.seq} {done.event.kind}", f"{done.told.get('seq')} {done.told.get('kind')}"
@@ -139,6 +148,15 @@ class Stepper:
 
     def final(self, db: Connection, seq: int) -> list[Mismatch]:
         """Return how the tree, now that the event *seq* is behind, differs from the whole state recorded there."""
+        found = []
+        if self._compare and seq == self.session.seq and self._prev != self.session.head:
+            found.append(Mismatch("chain", seq, "head", self.session.head, self._prev))
+        try:
+            return found + self._tree_differences(db, seq)
+        except (ValueError, TypeError):
+            return [*found, Mismatch("final", seq, None, "rows that can be read", "one that cannot be read")]
+
+    def _tree_differences(self, db: Connection, seq: int) -> list[Mismatch]:
         moment = Moment(self.session.sid, seq, 0)
         recorded = {path: NewEntry.of(entry) for path, entry in walk(db, self.session.sid, self.session.ino, moment)}
         ours = dict(self.tree.items())

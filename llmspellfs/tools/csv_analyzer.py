@@ -68,11 +68,12 @@ def _guessed(text: str) -> str:
 def _names(first: Sequence[str], width: int) -> list[str]:
     """Return *width* names, no two the same: the *first* row's, and column_3 where it has none."""
     names: dict[str, None] = {}
+    again: dict[str, int] = {}
     for index in range(width):
         name = plain = (first[index].strip() if index < len(first) else "") or f"column_{index + 1}"
-        again = 2
         while name in names:
-            name, again = f"{plain}_{again}", again + 1
+            again[plain] = again.get(plain, 1) + 1
+            name = f"{plain}_{again[plain]}"
         names[name] = None
     return list(names)
 

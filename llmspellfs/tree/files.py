@@ -68,6 +68,10 @@ class OpenFile:
         """What was waiting is on its way, and nobody else sees it yet."""
         self._writes = 0
         self._draft: int | None = None
+        self._drafter: object = None
+        """The handle whose commits the draft is: what another one commits is a version of its own."""
+        self._is_others = False
+        """Whether the draft is of another handle than the one that commits now."""
         self._reader: Reader | None = None
         self._follower: Follower | None = None
 
@@ -178,8 +182,10 @@ class OpenFile:
         now = self.opened.now()
         self.attributes = replace(self.attributes, mtime_ns=now, ctime_ns=now)
 
-    def commit(self, origin: Origin, *, durable: bool = False, patient: bool = False) -> bool:
-        """Commit what is not committed and tell whether that was anything; *durable*: it survives power loss then.
+    def commit(self, origin: Origin, *, by: object = None, durable: bool = False, patient: bool = False) -> bool:
+        """Commit what is not committed, as *by*'s, a handle, or whoever's; tell whether that was anything.
+
+        *durable*: it survives power loss then.
 
         *patient*: nobody waits, and nobody would hear of a store that is busy, so it is tried again then. Where it
         fails the bytes go to lost+found, and the error is raised, here and to the other writers.
@@ -187,6 +193,8 @@ class OpenFile:
         with self.ordering:
             if not self.is_dirty:
                 return False
+            if by is not None and by is not self._drafter:
+                self._drafter, self._is_others = by, True
             try:
                 self._try_to_commit(origin, durable, _PATIENCE if patient else 0)
             except Exception as error:
@@ -229,7 +237,8 @@ class OpenFile:
         with self.committing:
             if self.is_removed:
                 return
-            writer, before = Writer(self.opened.owner, self._draft, self.made_ns), self.entry
+            own = None if self._is_others else self._draft
+            writer, before = Writer(self.opened.owner, own, self.made_ns), self.entry
             entry = self.opened.entries.commit(
                 self.place, staged, self.given, (self.ino, self.attributes), writer,
                 known=before, durable=durable, by=origin,
@@ -239,7 +248,7 @@ class OpenFile:
             self.entry, self.given, self.is_own = entry, Given(), True
             self.place = Place(entry.sid, entry.folder, entry.name)
             if entry.seq_from is None or self._draft is not None:
-                self._draft = entry.eid
+                self._draft, self._is_others = entry.eid, False
             self._reader = None
             self.opened.committed(self)
 

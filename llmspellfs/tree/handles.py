@@ -85,7 +85,7 @@ class FileHandle:
     def _commit(self, *, wanted: bool, durable: bool = False) -> bool:
         """Commit where that is *wanted*, and raise what has failed since this handle last heard of it."""
         try:
-            done = wanted and self.file.commit(self._origin, durable=durable)
+            done = wanted and self.file.commit(self._origin, by=self, durable=durable)
         finally:
             has_failed, self._seen = self._seen != self.file.failures, self.file.failures
         if has_failed and self.is_writer and self.file.failure is not None:

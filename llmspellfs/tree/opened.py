@@ -179,14 +179,15 @@ class Opened:
     def _release(self, handle: FileHandle, origin: Origin, *, is_last_writer: bool) -> None:
         try:
             if is_last_writer:
-                self._settle(handle.file, origin)
+                self._settle(handle, origin)
         finally:
             self.pages.release(handle)
             self._let_go(handle.file)
 
-    def _settle(self, file: OpenFile, origin: Origin) -> None:
+    def _settle(self, handle: FileHandle, origin: Origin) -> None:
+        file = handle.file
         try:
-            file.commit(origin, patient=True)
+            file.commit(origin, by=handle, patient=True)
         finally:
             draft = file.take_draft()
             if draft is not None and not file.is_removed:

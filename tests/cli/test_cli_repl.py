@@ -43,7 +43,7 @@ def test_an_error_is_told_and_the_next_line_goes_on(cli: Any) -> None:
     result = cli("repl", stdin="kept = 1\nlocal function f() error('no') end f()\nx x\nSession.save('nobody')\nkept\n")
     assert result.exit_code == 1
     assert result.stdout == "1\n"
-    assert "llmspellfs: stdin:1: no\nstack traceback:\n" in result.stderr
+    assert "llmspellfs: stdin:2: no\nstack traceback:\n" in result.stderr
     assert "syntax error near 'x'" in result.stderr
     assert "session not found: nobody" in result.stderr
     assert not any(word in result.stderr for word in ("Traceback", ".py", "[llmspellfs]"))
@@ -273,3 +273,12 @@ def test_a_person_types_completes_interrupts_and_ends(cli: Any, q4: str, termina
     history = tmp_path / "xdg-data" / "llmspellfs" / "repl-history"
     assert "+6 * 7\n" in history.read_text()
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+
+def test_errors_in_what_is_read_name_its_lines(cli: Any) -> None:
+    result = cli("repl", stdin='local a = 1\nlocal t = {\n 1}\nerror("bad")\nlocal b = nil + 1\n')
+    assert result.exit_code == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("llmspellfs:")] == [
+        "llmspellfs: stdin:4: bad",
+        "llmspellfs: stdin:5: attempt to perform arithmetic on a nil value",
+    ]

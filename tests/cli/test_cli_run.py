@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("more", [(), ("--debug",)])
@@ -79,3 +82,11 @@ def test_a_file_gets_its_lines_in_large_pieces(child: Any, tmp_path: Path) -> No
         assert process.wait(timeout=30) == 0
     assert (tmp_path / "out").read_bytes() == b"x\nup to here\ny\n"
     assert os.path.getsize(tmp_path / "out") == 15
+
+
+@pytest.mark.parametrize(("end", "status"), [("", 0), ("os.exit(3)", 3), ("error('x')", 1)])
+def test_a_finalizer_at_the_end_harms_nothing(tmp_path: Path, end: str, status: int) -> None:
+    code = f"setmetatable({{}}, {{__gc = function() print('late') Session.create({{name = 's'}}) end}}) {end}"
+    words = [sys.executable, "-m", "llmspellfs", "--store", str(tmp_path / "s"), "run", "-e", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ROOT})
+    assert (done.returncode, done.stdout) == (status, "")

@@ -79,7 +79,7 @@ def test_the_traceback_is_the_scripts_own(spell_store: Store) -> None:
         ("error({})", "(error object is a table value)"),
         ("error(setmetatable({}, {__tostring = function() return 'shown' end}))", "shown"),
         ("error()", "(error object is a nil value)"),
-        ("error('a\\nb', 0)", "a\\nb"),
+        ("error('a\\nb', 0)", "a\nb"),
         ("error('\\xff', 0)", "\\xff"),
         ("local t = nil\nt.x = 1", "t.lua:2: attempt to index a nil value (local 't')"),
         ("local function f() return 1 + f() end f()", "t.lua:1: stack overflow"),

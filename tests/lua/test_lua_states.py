@@ -142,3 +142,16 @@ def test_a_sessions_scope_goes_with_it(spell_store: Store, run: Run) -> None:
     assert spell_store.state.get("k", scope=f"session:{session}") == 1
     spell_store.sessions.purge("s")
     assert run("print(#State.list_keys('session:' .. arg[1]))", args=[session]) == "0\n"
+
+
+def test_a_nil_key_is_refused_and_never_taken_for_a_shorter_call(run: Run) -> None:
+    code = """
+    for _, call in ipairs({
+        function() return State.set("scope", nil, 5) end,
+        function() return State.get("scope", nil) end,
+        function() return State.delete("scope", nil) end,
+    }) do print(pcall(call)) end
+    print(State.get("scope"))
+    """
+    lines = run(code).splitlines()
+    assert ["argument 2 (key): expected a string, got nil" in line for line in lines] == [True, True, True, False]

@@ -377,7 +377,7 @@ end
     jobs = [
         [*python, THROUGH_MOUNT, str(s), "one", str(MANY)],
         [*python, THROUGH_MOUNT, str(s), "two", str(MANY)],
-        own.words("run", str(script)),
+        own.words("run", "--no-record", str(script)),
         [*python, THROUGH_API, str(own.store), "s", str(MANY)],
     ]
     processes = [

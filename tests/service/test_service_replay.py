@@ -362,3 +362,29 @@ def test_a_timeline_tells_how_long_after_the_one_before_each_event_was(store: St
     assert found[2].name == "d/a"
     assert found[2].document()["details"] == {"version": 1, "size": 3}
     assert timeline([]) == []
+
+
+def found_in(store: Store) -> set[str]:
+    return {one.what for one in store.replays.replay("s", Wanted(Mode.SIMULATE)).mismatches}
+
+
+def test_an_altered_last_line_and_a_moved_time_are_mismatches(sqlite_store: Store) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    store.artifacts.put("s", "a", b"1")
+    assert found_in(store) == set()
+    alter(store, "UPDATE event SET line = replace(line, 'uid:', 'uid:9') WHERE seq = 2")
+    assert found_in(store) == {"chain"}
+    alter(store, "UPDATE event SET at_ns = at_ns + 1000000000 WHERE seq = 1")
+    assert found_in(store) == {"chain", "line"}
+    alter(store, "UPDATE event SET at_ns = at_ns - 1000000000 WHERE seq = 1")
+    alter(store, "UPDATE event SET line = replace(line, 'uid:9', 'uid:') WHERE seq = 2")
+
+
+def test_a_row_that_cannot_be_read_is_a_mismatch(sqlite_store: Store) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    store.artifacts.put("s", "a", b"1", tags=["t"])
+    alter(store, "UPDATE entry SET tags = '{' WHERE name = 'a'")
+    assert "row" in found_in(store)
+    alter(store, "UPDATE entry SET tags = ? WHERE name = 'a'", '["t"]')

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmspellfs import Store, open_store
@@ -50,6 +50,7 @@ def test_scopes_do_not_see_each_other(store: Store) -> None:
     assert store.state.list_keys() == ["k"]
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_what_json_can_say_comes_back_as_it_was(value: Any) -> None:
     with open_store(backend="memory", config=Config()) as store:

@@ -56,13 +56,15 @@ def test_a_flush_without_bytes_commits_nothing_and_a_release_does(walker: Walker
     assert [a.size for a in walker.store.artifacts.list("s")] == [0]
 
 
-def test_the_last_writer_commits_not_the_first(walker: Walker, s: str) -> None:
+def test_each_writer_makes_a_version_of_its_own(walker: Walker, s: str) -> None:
     first, second = walker.create(f"{s}/f", b"x"), walker.open(f"{s}/f")
     close(first)
     second.write(memoryview(b"y"), 1)
     assert "artifact.stored" not in walker.kinds(s)
     close(second)
-    assert walker.kinds(s).count("artifact.stored") == 1
+    assert walker.kinds(s).count("artifact.stored") == 2
+    store = walker.store.artifacts
+    assert [store.read(version) for version in store.history("s", "f")] == [b"x", b"xy"]
     assert walker.read(f"{s}/f") == b"xy"
 
 
