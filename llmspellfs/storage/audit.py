@@ -118,7 +118,7 @@ def uncovered_events(db: Connection) -> list[str]:
         WHERE e.seq > s.horizon_seq AND s.purged_ns IS NULL AND json_valid(e.line)
           AND json_extract(e.line, '$.state') IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM session_row r WHERE r.sid = e.sid AND r.seq_from = e.seq)
-          AND NOT EXISTS (SELECT 1 FROM entry n WHERE n.sid = e.sid AND n.seq_from = e.seq)
+          AND (e.sid, e.seq) NOT IN (SELECT sid, seq_from FROM entry WHERE seq_from IS NOT NULL)
           AND NOT EXISTS (SELECT 1 FROM event p WHERE p.sid = e.sid AND p.kind = 'artifact.purged'
                           AND json_extract(p.line, '$.sequence') = json_extract(e.line, '$.sequence'))
           AND NOT EXISTS (SELECT 1 FROM event d WHERE d.sid = e.sid AND d.kind = 'artifact.deleted' AND d.seq > e.seq
