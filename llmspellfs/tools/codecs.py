@@ -16,7 +16,7 @@ MAX_OUTPUT = 1 << 28
 """Bytes that decompression gives at most unless told otherwise."""
 _WBITS = {"gzip": 31, "zlib": 15, "deflate": -15}
 """zlib's wbits for its three formats."""
-_ZSTD_FEED = 1024
+_FIRST_FEED, _FEED = 512, 1024
 """A block of zstd gives up to 128 KiB from 4 bytes; so this much input gives 32 MiB at the most."""
 _LEVELS = {"gzip": (0, 9, 6), "zlib": (0, 9, 6), "deflate": (0, 9, 6), "zstd": (1, 22, 3)}
 """Lowest, highest and usual level."""
@@ -65,27 +65,41 @@ def _levels(algorithm: str) -> tuple[int, int, int]:
 
 def _inflate(data: bytes, algorithm: str, limit: int) -> Iterator[bytes]:
     # gzip data may be several members one after another; the others are one.
+    rest = memoryview(data)
     while True:
         stream = zlib.decompressobj(_WBITS[algorithm])
-        yield stream.decompress(data, limit + 1)
-        _require(stream.eof or bool(stream.unconsumed_tail))
-        data = stream.unused_data
-        if not data:
+        for feed in _pieces(rest):
+            rest = rest[len(feed) :]
+            yield stream.decompress(feed, limit + 1)
+            if stream.eof:
+                break
+        _require(stream.eof)
+        rest = memoryview(data)[len(data) - len(rest) - len(stream.unused_data) :]
+        if not rest:
             return
         _require(algorithm == "gzip")
 
 
 def _unzstd(data: bytes) -> Iterator[bytes]:
-    _require(bool(data))
-    stream, rest = zstandard.ZstdDecompressor().decompressobj(), memoryview(data)
+    rest = memoryview(data)
+    _require(bool(rest))
     while rest:
-        feed, rest = rest[:_ZSTD_FEED], rest[_ZSTD_FEED:]
-        yield stream.decompress(feed)
-        if stream.eof:
-            rest = memoryview(stream.unused_data + bytes(rest))
-            if rest:
-                stream = zstandard.ZstdDecompressor().decompressobj()
-    _require(stream.eof)
+        stream = zstandard.ZstdDecompressor().decompressobj()
+        for feed in _pieces(rest):
+            rest = rest[len(feed) :]
+            yield stream.decompress(feed)
+            if stream.eof:
+                break
+        _require(stream.eof)
+        rest = memoryview(data)[len(data) - len(rest) - len(stream.unused_data) :]
+
+
+def _pieces(data: memoryview) -> Iterator[memoryview]:
+    """Yield *data* in pieces that begin small: what is behind the end of a member is copied with it."""
+    start, size = 0, _FIRST_FEED
+    while start < len(data):
+        yield data[start : start + size]
+        start, size = start + size, min(size * 2, _FEED)
 
 
 def _require(whole: bool) -> None:

@@ -48,3 +48,12 @@ def test_the_formats_are_those_of_other_tools() -> None:
     assert codecs.decompress("zstd", zstandard.compress(b"a") + zstandard.compress(b"b")) == b"ab"
     assert codecs.compress("gzip", b"x") == codecs.compress("gzip", b"x")
     assert zlib.decompress(codecs.compress("deflate", b"x"), -15) == b"x"
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "zstd"])
+def test_many_members_one_after_another_are_one_text(algorithm: str) -> None:
+    members = [f"{number},".encode() for number in range(3000)]
+    packed = b"".join(codecs.compress(algorithm, member) for member in members)
+    assert codecs.decompress(algorithm, packed) == b"".join(members)
+    with pytest.raises(InvalidValue, match=r"ends too early|damaged"):
+        codecs.decompress(algorithm, packed[:-1])
