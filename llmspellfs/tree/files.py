@@ -207,7 +207,7 @@ class OpenFile:
         try:
             self._commit(origin, durable)
         except StoreBusy:
-            if not more:
+            if not more or self.opened.is_ending:
                 raise
             self._try_to_commit(origin, durable, more - 1)
 

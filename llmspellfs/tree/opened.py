@@ -46,6 +46,8 @@ class Opened:
         """Begin with nothing open."""
         self.store, self.entries = store, store.entries
         self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ingest")
+        self.is_ending = False
+        """The mount is about to go: nothing is tried again, so that its end is bounded."""
         self._closing = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self.sealer = Sealer(store.entries, self._sealed)
         self.owner = store.intake.owner
@@ -301,6 +303,7 @@ class Opened:
 
     def commit_all(self) -> None:
         """Commit and seal every open file: the mount ends. What fails goes to lost+found and into the log."""
+        self.is_ending = True
         self._closing.shutdown()
         with self.turn:
             files = list(self._all)

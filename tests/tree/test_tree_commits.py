@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmspellfs import open_store
-from llmspellfs.errors import Corrupt, NoSpace, SessionNotActive
+from llmspellfs.errors import Corrupt, NoSpace, SessionNotActive, StoreBusy
 from llmspellfs.tree import Tree
 from llmspellfs.tree.api import Caller
 from llmspellfs.tree.follower import START, Follower
@@ -270,3 +271,25 @@ def test_what_is_set_on_a_file_that_has_just_been_committed_is_not_lost(walker: 
     close(handle)
     assert walker.tree.attr(f"{s}/f").mode & 0o777 == 0o600
     assert walker.tree.getxattr(f"{s}/f", "user.author") == b"jane"
+
+
+@pytest.mark.parametrize(("is_ending", "tries"), [(False, 4), (True, 1)])
+def test_what_is_only_created_waits_for_a_busy_store_but_not_when_the_mount_ends(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch, is_ending: bool, tries: int
+) -> None:
+    commit, calls = walker.store.entries.commit, []
+
+    def busy(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) < 4:
+            raise StoreBusy(15)
+        return commit(*given, **named)
+
+    monkeypatch.setattr(walker.store.entries, "commit", busy)
+    handle: Any = walker.create(f"{s}/f")
+    handle.file.opened.is_ending = is_ending
+    with suppress(StoreBusy):
+        close(handle)
+    assert len(calls) == tries
+    assert walker.names(s) == ([] if is_ending else ["f"])
+    handle.file.opened.is_ending = False
