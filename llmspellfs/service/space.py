@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from llmspellfs.errors import NoSpace
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import figures
 
@@ -31,3 +32,10 @@ def space(engine: Engine) -> Space:
     disk = os.statvfs(engine.rooms.path)
     block = disk.f_frsize
     return Space(disk.f_blocks * block, disk.f_bfree * block, disk.f_bavail * block, artifacts)
+
+
+def check_space(engine: Engine) -> None:
+    """Raise NoSpace where *engine*'s disk has not one block left."""
+    path = engine.rooms.path
+    if path is not None and not os.statvfs(path).f_bfree:
+        raise NoSpace(path)

@@ -24,7 +24,7 @@ from llmspellfs.service.past import Past
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
 from llmspellfs.service.sessions import Sessions
-from llmspellfs.service.space import Space, space
+from llmspellfs.service.space import Space, check_space, space
 from llmspellfs.service.state import State
 from llmspellfs.service.upkeep import Upkeep
 from llmspellfs.service.versions import seal
@@ -111,6 +111,10 @@ class Store:
     def space(self) -> Space:
         """Return how full the store's disk is, and what the store itself holds."""
         return space(self.engine)
+
+    def check_space(self) -> None:
+        """Raise NoSpace where nothing at all can be stored any more."""
+        check_space(self.engine)
 
     def close(self) -> None:
         """Let go of the store; a store in memory is gone."""

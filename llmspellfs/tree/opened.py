@@ -319,11 +319,12 @@ class Opened:
         self.workers.shutdown()
 
     def check_changeable(self, file: OpenFile) -> None:
-        """Raise SessionNotActive or NotFound where *file*'s session would not take a commit."""
+        """Raise SessionNotActive, NotFound or NoSpace where a commit of *file* is certain to fail."""
         session = self.store.sessions.load_sid(file.place.sid)
         if session is None:
             raise NotFound("session", file.place.sid)
         check_active(session)
+        self.store.check_space()
 
     def new_spool_file(self, file: OpenFile) -> SpoolFile:
         """Return an empty spool file for *file*."""

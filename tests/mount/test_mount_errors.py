@@ -130,6 +130,20 @@ def test_on_a_full_disk_every_change_is_refused_and_every_read_works(small: Smal
     assert (s / "f").read_text() == "again"
 
 
+def test_a_file_that_is_only_created_or_cut_on_a_full_disk_fails_at_its_close(small: Small) -> None:
+    s = small.session("s")
+    (s / "old").write_text("kept")
+    small.fill(0)
+    for name, flags in (("new", os.O_CREAT), ("old", os.O_TRUNC)):
+        descriptor = os.open(s / name, os.O_WRONLY | flags)
+        with refused(errno.ENOSPC):
+            os.close(descriptor)
+    small.may_fail = True
+    small.ballast.unlink()
+    (s / "later").write_text("x")
+    assert (s / "later").read_text() == "x"
+
+
 def test_growing_beyond_the_limit_is_refused_in_every_way(tmp_path: Path) -> None:
     mounted = Mounted(tmp_path, "max_artifact_size = 1000\n")
     mounted.mount()
