@@ -34,7 +34,7 @@ class ControlHandle:
 
     def __init__(self, file: ControlFile, flags: int, caller: Caller) -> None:
         """Read the file as it is now; O_TRUNC begins with nothing."""
-        self._file, self._caller = file, caller
+        self._file, self._caller, self._cuts = file, caller, file.ctx.cuts
         self._turn = threading.Lock()
         is_cut = bool(flags & os.O_TRUNC) and flags & os.O_ACCMODE != os.O_RDONLY
         self._bytes = bytearray() if is_cut else bytearray(file.render())
@@ -92,6 +92,8 @@ class ControlHandle:
         """Apply what was written, whole, or change nothing and raise why."""
         with self._turn:
             if not self._is_new:
+                if self._is_cut:
+                    self._cuts.add(self._file.key, id(self))
                 return
             self._check_size(0)
             self._is_new = self._is_cut = False
@@ -113,10 +115,13 @@ class ControlHandle:
 
     def release(self) -> None:
         """Apply a truncation that nothing was written after."""
-        self.flush()
-        if self._is_cut and self._is_whole:
-            self._is_cut = False
-            self._file.apply(bytes(self._bytes), self._caller)
+        try:
+            self.flush()
+            if self._is_cut and self._is_whole:
+                self._is_cut = False
+                self._file.apply(bytes(self._bytes), self._caller)
+        finally:
+            self._cuts.remove(self._file.key, id(self))
 
 
 class ControlFile(File):
@@ -128,6 +133,7 @@ class ControlFile(File):
         """Be `.session/PATH` of *session*."""
         super().__init__(ctx, path)
         self.session, self.render, self._apply, self.at_ns = session, render, apply, at_ns
+        self.key = f"{session.id}/{path}"
 
     def attr(self) -> Attr:
         """Return what stat shows; the size is that of the content as it is now."""
@@ -138,6 +144,7 @@ class ControlFile(File):
         if self._apply is None:
             check_reading(self.name, flags)
         self.ctx.opened.sealer.settle()
+        self.ctx.cuts.settle(self.key)
         return ControlHandle(self, flags, caller)
 
     def check(self, content: bytes) -> None:

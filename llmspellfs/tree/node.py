@@ -18,6 +18,7 @@ from llmspellfs.service.store import Store
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import fixed_attr
 from llmspellfs.tree.cache import Cache
+from llmspellfs.tree.cuts import Cuts
 from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.opened import Opened
 from llmspellfs.tree.scratch import Scratches
@@ -39,6 +40,8 @@ class Context:
     """What views have listed just now."""
     scratches: Scratches
     """What editors keep beside control files."""
+    cuts: Cuts
+    """Which control files are being emptied."""
     show_session: bool = False
     """Whether `.session` is listed in each session's directory."""
 

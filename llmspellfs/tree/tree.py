@@ -16,6 +16,7 @@ from llmspellfs.service.store import Store
 from llmspellfs.tree.api import Attr, Caller, Handle, Statfs
 from llmspellfs.tree.attributes import change_mode, change_owner, change_times
 from llmspellfs.tree.cache import Cache
+from llmspellfs.tree.cuts import Cuts
 from llmspellfs.tree.entries import EntryFolder
 from llmspellfs.tree.files import OpenFile
 from llmspellfs.tree.handles import FileHandle
@@ -48,6 +49,7 @@ class Tree:
             time.time_ns(),
             Listings(),
             Scratches(),
+            Cuts(),
             show_session="show_session" in (options or {}),
         )  # fmt: skip
         self._idleness = Idleness(store, self._suspended, opened.has_dirty)

@@ -189,3 +189,27 @@ def test_views_list_a_session_in_one_question(walker: Walker, s: str, monkeypatc
         listed = dict(walker.tree.listdir(f"{top}/d{number}"))
         assert listed == {"f": walker.tree.attr(f"{top}/d{number}/f")}
     assert len(asked) == 1
+
+
+def test_an_emptied_control_file_is_empty_for_whoever_opens_it_after_its_close(walker: Walker, s: str) -> None:
+    walker.write(f"{s}/.session/tags", b"old\n")
+    closing = walker.open(f"{s}/.session/tags", os.O_WRONLY | os.O_TRUNC)
+    closing.flush()
+    seen: list[bytes] = []
+    reader = Call(lambda: seen.append(walker.read(f"{s}/.session/tags")))
+    reader.join(0.02)
+    closing.release()
+    reader.join(PATIENCE)
+    assert (reader.error, seen) == (None, [b""])
+
+
+def test_a_control_file_that_stays_open_after_being_emptied_holds_no_reader_up(walker: Walker, s: str) -> None:
+    walker.write(f"{s}/.session/tags", b"old\n")
+    writing = walker.open(f"{s}/.session/tags", os.O_WRONLY | os.O_TRUNC)
+    writing.flush()
+    reader = Call(walker.read, f"{s}/.session/tags")
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+    writing.write(memoryview(b"new\n"), 0)
+    close(writing)
+    assert walker.read(f"{s}/.session/tags") == b"new\n"
