@@ -13,7 +13,7 @@ one watches. It goes on until one of the others is back.
 What libfuse hides from callbacks is the request itself, which alone says what the kernel asked for. Each loop
 receives into one buffer for its whole life; so each thread's first call of the channel's receive function
 goes through Python, which notes where that buffer is; when all have come by, libfuse's own function is in its
-place again.
+place again, until renames want to hear of each request.
 
 A thread that waits for a request wakes by the end of the mount, or by the signal that `stop` sends.
 """
@@ -87,9 +87,11 @@ class Pool:
         self._all_left = threading.Event()
         self._channel = channel_of(session)
         answers = Answers(self._channel)
-        self._renames, self._made = Replacing(answers, current_request), MadeFolders(answers)
+        self._renames = Replacing(answers, current_request, self._listen)
+        self._made = MadeFolders(answers)
         self._receive = Receive(self._channel.receive)
-        self._introduction = Receive(self._introduce)
+        self._hearing = Receive(self._hear)
+        self._is_listening = False
         self._alive: set[int] = set()
         """The threads that a signal may be sent to."""
         self._serving: set[int] = set()
@@ -104,7 +106,7 @@ class Pool:
 
     def start(self) -> None:
         """Begin to serve."""
-        self._channel.receive = ctypes.cast(self._introduction, ADDRESS)
+        self._channel.receive = ctypes.cast(self._hearing, ADDRESS)
         for thread in self._threads:
             thread.start()
         self._call_reserve()
@@ -156,14 +158,29 @@ class Pool:
             self._all_left.set()
             self._ended()
 
-    def _introduce(self, channel_at: int, buffer: int, size: int) -> int:
+    def _hear(self, channel_at: int, buffer: int, size: int) -> int:
         if not current_request():
-            _local.request = memoryview((ctypes.c_char * size).from_address(buffer))
-            with self._lock:
-                self._strangers -= 1
-                if not self._strangers:
-                    self._channel.receive = ctypes.cast(self._receive, ADDRESS)
-        return int(self._receive(channel_at, buffer, size))
+            self._introduce(memoryview((ctypes.c_char * size).from_address(buffer)))
+        received = int(self._receive(channel_at, buffer, size))
+        if received > 0:
+            self._renames.heard()
+        return received
+
+    def _introduce(self, request: memoryview) -> None:
+        _local.request = request
+        with self._lock:
+            self._strangers -= 1
+            self._choose()
+
+    def _listen(self, wanted: bool) -> None:
+        with self._lock:
+            self._is_listening = wanted
+            self._choose()
+
+    def _choose(self) -> None:
+        """Have requests go through Python as long as that is needed."""
+        receive = self._hearing if self._strangers or self._is_listening else self._receive
+        self._channel.receive = ctypes.cast(receive, ADDRESS)
 
     # the reserve
 

@@ -2,9 +2,10 @@
 
 Between a lookup and the open that follows, a rename may put another file in the place of the one that was looked up.
 libfuse 2.9 then finds no path for the inode that the open names, and says ENOENT: to readers a file that is saved by
-rename would be missing for as long as that takes. ESTALE makes the kernel look the name up again. So while renames
-are under way, and a second longer, answers go through Python here; otherwise libfuse sends them itself, since this
-costs each of them 2 µs.
+rename would be missing for as long as that takes. ESTALE makes the kernel look the name up again, once; between that
+lookup and the open that follows no rename is let through. So while renames are under way, and a second longer,
+requests and answers go through Python here; otherwise libfuse takes and sends them itself, since this costs each of
+them 4 µs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _AFTER = 1.0
 """Seconds for which opens that waited for a rename may still come by."""
+_HOLD = 0.1
+"""Seconds at most for which renames wait for a caller that looks again, and it for those under way."""
 _ERROR_AT = 4
 """Where `struct fuse_out_header`, with which each answer begins, has its error."""
 _OF_AN_INODE = frozenset({3, 4, 5, 14, 22, 23, 24, 27, 34})
@@ -31,38 +34,94 @@ _OF_AN_INODE = frozenset({3, 4, 5, 14, 22, 23, 24, 27, 34})
 
 FUSE_SETXATTR is not among them: there ENOENT may be the answer that is meant, such as of a parent that does not exist.
 """
+_LOOKUP = 1
+_RENAMES = frozenset({12, 45})
+_GONE = frozenset({errno.ENOENT, errno.ESTALE})
+_HEADER = struct.Struct("=4xI24xI")
+"""Of `struct fuse_in_header`: the opcode, and the thread that waits for the answer."""
 
 
 class Replacing:
     """The renames of one mount; *request* returns the request that the calling thread is serving."""
 
-    def __init__(self, answers: Answers, request: Callable[[], memoryview]) -> None:
-        """Stand by."""
-        self._answers, self._request = answers, request
-        self._turn = threading.Lock()
+    def __init__(
+        self, answers: Answers, request: Callable[[], memoryview], listen: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """Stand by; *listen* says whether `heard` is to be called with each request."""
+        self._answers, self._request, self._listen = answers, request, listen
+        self._turn = threading.Condition()
         self._under_way, self._until = 0, 0.0
+        self._again: dict[int, float] = {}
+        """The callers (threads, by number) that were told to look again, and until when renames wait for each."""
+        self._heard: set[int] = set()
+        """The threads here whose rename was heard of when it came in."""
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Have a rename under way."""
         with self._turn:
-            self._under_way += 1
-            self._answers.show(self._look)
+            self._begin()
         try:
             yield
         finally:
             with self._turn:
-                self._under_way -= 1
-                self._until = time.monotonic() + _AFTER
+                self._end()
+
+    def _begin(self) -> None:
+        if not self._under_way:
+            self._answers.show(self._look)
+            self._listen(True)
+        self._under_way += 1
+
+    def _end(self) -> None:
+        self._under_way -= 1
+        self._until = time.monotonic() + _AFTER
+        self._turn.notify_all()
+
+    def _is_free(self) -> bool:
+        now = time.monotonic()
+        return all(until <= now for until in self._again.values())
+
+    def heard(self) -> None:
+        """Have renames and callers who look again wait for each other; libfuse locks paths as soon as it goes on."""
+        opcode, thread = _HEADER.unpack_from(self._request())
+        if opcode in _RENAMES:
+            with self._turn:
+                self._turn.wait_for(self._is_free, _HOLD)
+                self._begin()
+                self._heard.add(threading.get_ident())
+        elif opcode == _LOOKUP and thread in self._again:
+            with self._turn:
+                self._again[thread] = time.monotonic() + _HOLD
+                self._turn.wait_for(lambda: not self._under_way, _HOLD)
 
     def _look(self, pieces: int, _count: int) -> None:
         error = ctypes.c_int32.from_address(ctypes.c_size_t.from_address(pieces).value + _ERROR_AT)
-        if error.value == -errno.ENOENT and struct.unpack_from("=I", self._request(), 4)[0] in _OF_AN_INODE:
+        opcode, thread = _HEADER.unpack_from(self._request())
+        if opcode in _RENAMES:
+            self._is_over()
+        elif -error.value in _GONE and opcode in _OF_AN_INODE:
             error.value = -errno.ESTALE
+            self._again[thread] = 0.0
+        elif self._again and (opcode in _OF_AN_INODE or (opcode == _LOOKUP and error.value)):
+            self._has_looked(thread)
         if not self._under_way and time.monotonic() > self._until:
             self._stand_by()
+
+    def _is_over(self) -> None:
+        with self._turn:
+            if threading.get_ident() in self._heard:
+                self._heard.discard(threading.get_ident())
+                self._end()
+
+    def _has_looked(self, thread: int) -> None:
+        with self._turn:
+            if self._again.pop(thread, None) is not None:
+                self._turn.notify_all()
 
     def _stand_by(self) -> None:
         with self._turn:
             if not self._under_way:
+                self._again.clear()
                 self._answers.spare(self._look)
+                self._listen(False)
