@@ -1,11 +1,12 @@
 """What the mount remembers of sessions, dropped when the store says that somebody else has changed them.
 
-Threading: dictionaries are read and written without a lock; `generation` keeps what was read before a change from
-being remembered after it.
+Threading: the dictionaries of one session are read and written without a lock; `generation` keeps what was read
+before a change from being remembered after it.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 
 from llmspellfs.model.artifact import Entry
@@ -87,6 +88,7 @@ class Cache:
         self._by_dirname: dict[str, SessionCache] = {}
         self._looked = 0.0
         self._generation = 0
+        self._turn = threading.Lock()
 
     def refresh(self, *, lately: bool = False) -> None:
         """Drop the sessions that others have changed; *lately*: unless that was looked at within 10 ms.
@@ -102,12 +104,13 @@ class Cache:
 
     def drop(self, sid: int) -> None:
         """Forget everything of session *sid*."""
-        self._generation += 1
-        known = self._by_sid.pop(sid, None)
-        if known is not None:
-            known.is_alive = False
-            known.generation += 1
-            self._by_dirname.pop(known.session.dirname, None)
+        with self._turn:
+            self._generation += 1
+            known = self._by_sid.pop(sid, None)
+            if known is not None:
+                known.is_alive = False
+                known.generation += 1
+                self._by_dirname.pop(known.session.dirname, None)
 
     def by_dirname(self, dirname: str) -> SessionCache | None:
         """Return what is remembered of the session called *dirname*, or None where there is none."""
@@ -119,16 +122,19 @@ class Cache:
         return None if session is None else self._remember(session, generation)
 
     def _remember(self, session: Session, generation: int) -> SessionCache:
-        """Return what is remembered of *session*, which was read at *generation*; nothing is, if that has passed."""
-        known = self._by_sid.get(session.sid)
-        if known is not None:
-            return known
-        fresh = SessionCache(session)
-        if generation == self._generation:
-            self._by_sid[session.sid] = self._by_dirname[session.dirname] = fresh
-        if generation != self._generation:
-            self.drop(session.sid)
-        return fresh
+        """Return what is remembered of *session*, which was read at *generation*; nothing is, if that has passed.
+
+        Of a session at most one is alive: changes are told to that one alone.
+        """
+        with self._turn:
+            known = self._by_sid.get(session.sid)
+            if known is not None:
+                return known
+            fresh = SessionCache(session)
+            fresh.is_alive = generation == self._generation
+            if fresh.is_alive:
+                self._by_sid[session.sid] = self._by_dirname[session.dirname] = fresh
+            return fresh
 
     def peek(self, sid: int) -> SessionCache | None:
         """Return what is remembered of session *sid*, if anything is."""

@@ -213,3 +213,28 @@ def test_a_control_file_that_stays_open_after_being_emptied_holds_no_reader_up(w
     writing.write(memoryview(b"new\n"), 0)
     close(writing)
     assert walker.read(f"{s}/.session/tags") == b"new\n"
+
+
+def test_what_was_read_of_a_session_while_it_changed_is_used_once_and_dropped(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, sid = walker.tree._ctx.cache, walker.store.sessions.get("s").sid
+    cache.drop(sid)
+    after(monkeypatch, walker.store.sessions, "by_dirname", lambda: cache.drop(sid))
+    late = cache.by_dirname("s")
+    assert late is not None
+    assert not late.is_alive
+    now = cache.by_dirname("s")
+    assert now is not None
+    assert now.is_alive
+    assert cache.peek(sid) is now
+
+
+def test_of_a_session_that_two_threads_look_up_one_memory_is_kept(
+    walker: Walker, s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, sid = walker.tree._ctx.cache, walker.store.sessions.get("s").sid
+    cache.drop(sid)
+    other: list[object] = []
+    after(monkeypatch, walker.store.sessions, "by_dirname", lambda: other.append(cache.by_dirname("s")))
+    assert [cache.by_dirname("s")] == other == [cache.peek(sid)]
