@@ -13,6 +13,10 @@ local policy = {
 }
 
 local is_meant = arg[1] == "--delete"
+if #arg > 1 or (arg[1] and not is_meant) then
+    io.stderr:write("usage: cleanup.lua [--delete]\n")
+    os.exit(2)
+end
 local sessions, bytes = 0, 0
 
 for _, rule in ipairs(policy) do

@@ -3,9 +3,11 @@
 --
 --   llmspellfs run examples/lua/hierarchy.lua FILE...
 
+local function base(path) return path:match("[^/]+$") or path end
+
 local function count(child, path)
     Artifact.storeFile(child, path, "user_input")
-    local text = Artifact.get(child, path:match("[^/]+$")).content
+    local text = Artifact.get(child, base(path)).content
     local lines, words = select(2, text:gsub("\n", "")), select(2, text:gsub("%S+", ""))
     Artifact.store(child, "tool_result", "counts.json", JSON.stringify({lines = lines, words = words}))
     return {lines = lines, words = words}
@@ -14,7 +16,7 @@ end
 local function count_all(parent, paths)
     local total = {lines = 0, words = 0}
     for _, path in ipairs(paths) do
-        local child = Session.create({name = "Count " .. path:match("[^/]+$"), parent_session_id = parent})
+        local child = Session.create({name = "Count " .. base(path), parent_session_id = parent})
         local ok, counts = pcall(count, child, path)
         if ok then
             total.lines, total.words = total.lines + counts.lines, total.words + counts.words
@@ -32,7 +34,10 @@ local function print_tree(id, indent)
     for _, child in ipairs(Session.children(id)) do print_tree(child.id, indent .. "    ") end
 end
 
-if #arg == 0 then error("which files?", 0) end
+if #arg == 0 then
+    io.stderr:write("usage: hierarchy.lua FILE...\n")
+    os.exit(2)
+end
 local parent = Session.create({name = "Count " .. #arg .. " files", tags = {"counting"}})
 local total = count_all(parent, arg)
 Artifact.store(parent, "agent_output", "total.json", JSON.stringify(total), {tags = {"final"}})

@@ -7,7 +7,10 @@
 -- it.
 
 local path = arg[1]
-if not path then error("which file?", 0) end
+if not path then
+    io.stderr:write("usage: import.lua FILE.csv\n")
+    os.exit(2)
+end
 
 local function read(file_name)
     local file <close> = assert(io.open(file_name, "rb"))
@@ -20,7 +23,7 @@ local function first_column(file_name)
     return io.lines(file_name)():match("^[^,]*")
 end
 
-local session = Session.create({name = "Import of " .. path:match("[^/]+$"), tags = {"import"}})
+local session = Session.create({name = "Import of " .. (path:match("[^/]+$") or path), tags = {"import"}})
 local ok, ids = pcall(function()
     local key, items = first_column(path), {}
     for number, row in ipairs(read(path)) do

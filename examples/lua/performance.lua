@@ -4,7 +4,10 @@
 --   llmspellfs run examples/lua/performance.lua FILE
 
 local path = arg[1]
-if not path then error("which file?", 0) end
+if not path then
+    io.stderr:write("usage: performance.lua FILE\n")
+    os.exit(2)
+end
 
 -- Gives what `work` gives, and fails as it fails; either way there is a measurement.
 local function track(session, operation, work)
@@ -32,13 +35,19 @@ local function hash(session, algorithm, content)
     return made.result
 end
 
-local session = Session.create({name = "Hashing " .. path:match("[^/]+$"), tags = {"performance"}})
-local content = track(session, "read", function()
-    local file <close> = assert(io.open(path, "rb"))
-    return file:read("a")
+local session = Session.create({name = "Hashing " .. (path:match("[^/]+$") or path), tags = {"performance"}})
+local ok, why = pcall(function()
+    local content = track(session, "read", function()
+        local file <close> = assert(io.open(path, "rb"))
+        return file:read("a")
+    end)
+    for _, algorithm in ipairs({"blake3", "sha256", "sha1", "md5"}) do
+        track(session, algorithm, function() return hash(session, algorithm, content) end)
+    end
 end)
-for _, algorithm in ipairs({"blake3", "sha256", "sha1", "md5"}) do
-    track(session, algorithm, function() return hash(session, algorithm, content) end)
+if not ok then
+    Session.fail(session, tostring(why))
+    error(why, 0)
 end
 Session.complete(session)
 

@@ -7,7 +7,6 @@
 
 local NAME = "Kepler's third law"
 local input, last_step = arg[1], arg[2]
-if not input then error("which file?", 0) end
 
 local steps = {}
 
@@ -51,17 +50,19 @@ function steps.report(session, found)
     return {lines = #lines}
 end
 
--- The session that a run before this one left suspended, or a new one with its input.
+-- The session that a run before this one left suspended, or a new one.
 local function open_session()
     local left = Session.list({status = "suspended", name_pattern = NAME, limit = 1})[1]
     if left then return Session.load(left.id) end
-    local session = Session.create({name = NAME, tags = {"pipeline"}, metadata = {input = input:match("[^/]+$")}})
-    Artifact.storeFile(session, input, "user_input")
-    return session
+    local file_name = input:match("[^/]+$") or input
+    return Session.create({name = NAME, tags = {"pipeline"}, metadata = {input = file_name}})
 end
 
 local function run(session)
     local result
+    if not Artifact.exists(session, Session.get(session).metadata.input) then
+        Artifact.storeFile(session, input, "user_input")
+    end
     for number, step in ipairs({"validate", "transform", "analyze", "report"}) do
         local name = ("steps/%d-%s.json"):format(number, step)
         if Artifact.exists(session, name) then
@@ -77,6 +78,10 @@ local function run(session)
     return true
 end
 
+if not input or (last_step and not steps[last_step]) then
+    io.stderr:write("usage: pipeline.lua FILE.csv [validate | transform | analyze | report]\n")
+    os.exit(2)
+end
 local session = open_session()
 local ok, done = pcall(run, session)
 if not ok then

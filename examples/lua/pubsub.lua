@@ -41,10 +41,12 @@ local function follow(topic, seconds)
 end
 
 local action, topic, last = ...
+if action == "follow" then last = last or 0 end
 if action == "publish" and topic and last then
     publish(topic, last)
-elseif action == "follow" and topic then
-    follow(topic, tonumber(last) or 0)
+elseif action == "follow" and topic and tonumber(last) then
+    follow(topic, tonumber(last))
 else
-    error("usage: pubsub.lua publish TOPIC TEXT | follow TOPIC [SECONDS]", 0)
+    io.stderr:write("usage: pubsub.lua publish TOPIC TEXT | follow TOPIC [SECONDS]\n")
+    os.exit(2)
 end

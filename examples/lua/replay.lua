@@ -3,7 +3,11 @@
 --
 --   llmspellfs run examples/lua/replay.lua SESSION
 
-local session, why = Session.get(arg[1] or error("which session?", 0))
+if #arg ~= 1 then
+    io.stderr:write("usage: replay.lua SESSION\n")
+    os.exit(2)
+end
+local session, why = Session.get(arg[1])
 if not session then error(why, 0) end
 
 local can, reason = Session.canReplay(session.id)

@@ -4,7 +4,10 @@
 --   llmspellfs run examples/lua/retries.lua 'curl --fail --silent --show-error https://example.org'
 
 local command, ATTEMPTS, FIRST_WAIT = arg[1], 3, 0.2
-if not command then error("which command?", 0) end
+if #arg ~= 1 then
+    io.stderr:write("usage: retries.lua 'COMMAND'\n")
+    os.exit(2)
+end
 
 local function attempt(session, number)
     local path = os.tmpname()

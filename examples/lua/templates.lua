@@ -29,23 +29,29 @@ local function filled(defaults, asked)
 end
 
 local function create_from_template(kind, name, asked)
-    local template = templates[kind]
-    if not template then error("no such template: " .. tostring(kind), 0) end
-    local metadata = filled(template.metadata, asked)
-    local session = Session.create({name = name, tags = template.tags, metadata = metadata})
-    Session.addTag(session, "template:" .. kind)
+    local template = templates[kind] or error("no such template: " .. kind, 0)
+    local metadata, files = filled(template.metadata, asked), {}
     for file, text in pairs(template.files) do
         local made = Tool.execute("template-engine", {template = text, variables = filled(metadata, {name = name})})
         if not made.success then error(made.error, 0) end
-        Artifact.store(session, "system_generated", file, made.result)
+        table.insert(files, {type = "system_generated", name = file, content = made.result})
     end
+    local session = Session.create({name = name, tags = template.tags, metadata = metadata})
+    Session.addTag(session, "template:" .. kind)
+    Artifact.storeMany(session, files)
     return session
 end
 
+local function usage()
+    io.stderr:write("usage: templates.lua measurement|comparison NAME [KEY=VALUE...]\n")
+    os.exit(2)
+end
+
+if #arg < 2 then usage() end
 local asked = {}
 for _, word in ipairs({select(3, ...)}) do
     local key, value = word:match("^([%w_]+)=(.*)$")
-    if not key then error("expected KEY=VALUE, not " .. word, 0) end
+    if not key then usage() end
     asked[key] = tonumber(value) or value
 end
 

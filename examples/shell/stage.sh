@@ -2,6 +2,10 @@
 # With a folder as its argument a walkthrough leaves it there, unmounted; else all of it is gone at the end.
 set -euo pipefail
 
+if [ $# -gt 1 ] || { [ $# = 1 ] && { [ -e "$1/mnt" ] || [ -e "$1/store" ]; }; }; then
+    echo "usage: $(basename "$0") [FOLDER], which is new, or has no mnt and no store in it" >&2
+    exit 2
+fi
 examples=$(cd "$(dirname "$0")/.." && pwd)
 folder=${1:-$(mktemp -d)}
 keep=${1:+yes}

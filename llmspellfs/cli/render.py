@@ -66,7 +66,8 @@ EXIT_STATUS: dict[type[errors.SpellError], int] = {
 
 def prepare() -> None:
     """Make the standard streams take any text, as escapes where their encoding lacks it, closed ones too."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - for the life of the process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -8,6 +8,7 @@ import click
 
 from llmspellfs.cli import render
 from llmspellfs.cli.app import App, Command, pass_app
+from llmspellfs.model.replay import MAX_SECONDS
 from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ _MODES = ("exact", "simulate", "debug", "rerun")
 @click.option("--to", "last", type=click.IntRange(1), metavar="SEQ", help="The last event.")
 @click.option("--checkpoint", type=click.IntRange(1), metavar="N", help="What came after this checkpoint.")
 @click.option("--name", help="What the new session is called.")
-@click.option("--timeout", "timeout_seconds", type=float, metavar="SECONDS", help="End after this long.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0, min_open=True, max=MAX_SECONDS),
+    metavar="SECONDS",
+    help="End after this long.",
+)
 @click.option("--stop-on-error", is_flag=True, help="End at the first thing that is not as recorded.")
 @click.option("--no-compare", is_flag=True, help="Rebuild only, compare nothing.")
 @click.pass_context
@@ -34,8 +41,9 @@ def replay(app: App, ctx: click.Context, /, ref: str, mode: str, no_compare: boo
     """Replay a session, and hold each step against what is recorded.
 
     exact rebuilds it from its events in a new session; simulate does so without storing anything; debug shows the
-    state at each event too; rerun runs the scripts that `run` recorded again, on a copy, and tells for each artifact
-    whether it is the same. Exits with 1 where anything is not as recorded, or time was up.
+    state at each event too; rerun runs the scripts that `run` recorded again, on a copy, with their modules and
+    the State that they read, and tells for each artifact whether it is the same. Exits with 1 where anything is not as
+    recorded, or time was up.
     """
     from llmspellfs.lua.replaying import run_in_child
     from llmspellfs.model.replay import Mode, Wanted
@@ -73,6 +81,8 @@ def _say(found: Replayed, *, as_json: bool) -> None:
         render.say(visible(f"{'same' if outcome.is_same else 'different'}  {outcome.session}:{outcome.name}"))
     for mismatch in found.mismatches:
         render.say(visible(str(mismatch)))
+    for what in found.left_out:
+        render.say(visible(f"partial: left out {what}"))
     render.say(visible(_summary(found)))
 
 
@@ -80,6 +90,7 @@ def _summary(found: Replayed) -> str:
     what = f"{found.runs} runs" if found.mode == "rerun" else f"{found.events} events, {found.contents} contents"
     parts = [f"{found.mode}: {what}", f"{len(found.mismatches)} mismatches", f"{found.duration_ns / 1e9:.3f} s"]
     parts += [f"ended early ({found.stopped})"] if found.stopped else []
+    parts += ["partial"] if found.left_out else []
     parts += [f"new session {found.new_session_id}"] if found.new_session_id else []
     return ", ".join(parts)
 
@@ -104,7 +115,7 @@ def _view() -> View[Happening]:
             Column("SINCE", lambda one: human_duration(one.since_ns), is_number=True),
             Column("ELAPSED", lambda one: human_duration(one.elapsed_ns), is_number=True),
             Column("KIND", lambda one: one.event.kind),
-            Column("NAME", lambda one: one.name),
+            Column("NAME", lambda one: f"{one.name} (unfinished)" if one.is_unfinished else one.name),
         ),
         lambda one: one.document(),
     )

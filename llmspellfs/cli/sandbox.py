@@ -2,7 +2,8 @@
 
 The parent opens no store. It tells the child what to do through its standard input, waits until the child says that
 the script begins, and ends the child and whatever that has started: at its end, after the time that is allowed, or at
-Control-C. What the script had committed by then stays; nothing is there by half, since each call is one transaction.
+a signal. What the script had committed by then stays; nothing is there by half, since each call is one transaction.
+The child is told first, so that it writes the record of the run, and has a moment for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
@@ -23,6 +25,8 @@ TIMED_OUT = 124
 """Exit status where the time is up, as timeout(1) has it."""
 SIGNALLED = 128
 """Added to the number of a signal that ended the child, as shells do."""
+GRACE = 3.0
+"""Seconds that a script's process has for writing the record of its run."""
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from llmspellfs.cli.sandbox import serve; serve()"
 
 
@@ -57,13 +61,52 @@ def run_in_child(order: Order) -> int:
         finally:
             os.close(begins)
         try:
-            _tell(child, order)
-            begun_file.read(1)  # nothing, where it ends before
-            return _status(child.wait(order.seconds))
+            with _heeding():
+                _tell(child, order)
+                begun_file.read(1)  # nothing, where it ends before
+                return _status(child.wait(order.seconds))
         except subprocess.TimeoutExpired:
+            _ask(child, signal.SIGALRM)
             return _say(f"the script was ended after {order.seconds:g} s (--timeout)", TIMED_OUT)
+        except KeyboardInterrupt:
+            _ask(child, signal.SIGINT)
+            raise
+        except _Told as told:
+            _ask(child, told.number)
+            return SIGNALLED + told.number
         finally:
             _end(child)
+
+
+class _Told(BaseException):
+    """Raised where this process is told to end, by the signal *number*."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _heeding() -> Iterator[None]:
+    """Raise _Told where this process is told to end."""
+
+    def hear(number: int, _: object) -> NoReturn:
+        raise _Told(number)
+
+    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, hear) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ask(child: subprocess.Popen[bytes], number: int) -> None:
+    """Tell *child* to end by the signal *number*, and give it a moment."""
+    with suppress(subprocess.TimeoutExpired):
+        child.send_signal(number)
+        child.wait(GRACE)
 
 
 def _started(begins: int) -> subprocess.Popen[bytes]:
@@ -116,6 +159,7 @@ def serve() -> NoReturn:
 
 
 def _run(order: Order) -> int:
+    from llmspellfs.cli.ending import Ending
     from llmspellfs.config import load_config
     from llmspellfs.lua.limits import Bounds, bind_process, is_orphan
     from llmspellfs.lua.runtime import Script
@@ -137,4 +181,5 @@ def _run(order: Order) -> int:
             return SIGNALLED + signal.SIGKILL
         os.write(int(sys.argv[2]), b".")
         os.close(int(sys.argv[2]))
-        return script.run_code(order.code, order.name)
+        with Ending(store) if order.record else nullcontext():
+            return script.run_code(order.code, order.name)

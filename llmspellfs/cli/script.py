@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmspellfs.cli.app import App, Command, pass_app
 from llmspellfs.cli.params import size
 from llmspellfs.lua.limits import MEMORY, SECONDS
+
+if TYPE_CHECKING:
+    from llmspellfs.lua.runtime import Script
 
 
 @click.command(cls=Command, context_settings={"allow_interspersed_args": False})
@@ -38,6 +42,7 @@ def run(
 
     SCRIPT is a file, or - for stdin. Exits with the script's own status.
     """
+    from llmspellfs.cli.ending import Ending
     from llmspellfs.cli.mounts import mount_points
     from llmspellfs.lua.runtime import Script
 
@@ -47,16 +52,21 @@ def run(
         ctx.exit(_run_sandboxed(app, code, words, session, record=not no_record, **bounds))
     if given := [name for name, value in bounds.items() if value not in {None, False}]:
         raise click.UsageError(f"--{given[0].replace('_', '-')} needs --sandbox")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a loop in Lua never comes back to where Python would hear of it
+    if no_record:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a loop in Lua never comes back to where Python would hear of it
     args = words if code is not None else words[1:]
     store = app.open(memory=True, create=True)
     mounts = partial(mount_points, store.path)
     script = Script(store, session=session, args=args, record=not no_record, mounts=mounts)
+    with nullcontext() if no_record else Ending(store):
+        status = _run(script, code, words)
+    ctx.exit(status)
+
+
+def _run(script: Script, code: str | None, words: tuple[str, ...]) -> int:
     if code is not None:
-        ctx.exit(script.run_code(code))
-    if words[0] == "-":
-        ctx.exit(script.run_code(sys.stdin.read(), "=stdin"))
-    ctx.exit(script.run_file(words[0]))
+        return script.run_code(code)
+    return script.run_code(sys.stdin.read(), "=stdin") if words[0] == "-" else script.run_file(words[0])
 
 
 def _run_sandboxed(

@@ -1,20 +1,22 @@
-"""What the functions of the API take, said once: kinds of arguments, and how each is read from what a script gives.
+"""How what a script gives to the functions of the API is read, by the kinds of their arguments.
 
 A function declares its arguments (`signatures.py`); `Arguments.bound` makes of it one that reads them as declared and
 refuses what does not fit, naming the function, the argument, what was expected and what came:
 `Artifact.store: argument 3 (name): expected a string, got nil`. Only the form is judged here; whether a thing is
-there, and whether a value is allowed, is the service's matter. What comes beyond the declared is dropped, as Lua does.
+there, and whether a value is allowed, is the service's matter, and is told with its place too (see `places`). What
+comes beyond the declared is dropped, as Lua does.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from llmspellfs.errors import InvalidValue
+from llmspellfs.errors import InvalidName, InvalidValue
+from llmspellfs.lua.kinds import Kind
 from llmspellfs.lua.options import Options, texts
+from llmspellfs.lua.places import Call, argument_place, placed
+from llmspellfs.lua.signatures import SIGNATURES
 from llmspellfs.lua.values import number_text
 from llmspellfs.model.times import NS, iso
 
@@ -22,56 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmspellfs.lua.context import Context
+    from llmspellfs.lua.kinds import Argument
     from llmspellfs.lua.values import Raw
 
 
 _MOST_SECONDS = 1e11
 """As in `model.times.span`."""
-
-
-class Kind(Enum):
-    """A kind of argument; its value is what a script is told was expected."""
-
-    SESSION = "a session's id or name"
-    """nil and "" are the current one."""
-    ANY_SESSION = "a session's id or name, or nil"
-    """nil and "" are none."""
-    ARTIFACT = "an artifact's id or name"
-    TEXT = "a string"
-    CONTENT = "a string of bytes"
-    PATH = "the name of a file"
-    COUNT = "a whole number, 0 or more"
-    FLAG = "a boolean"
-    TIME = "epoch seconds or an ISO 8601 time"
-    TEXTS = "a list of strings"
-    TAGS = "strings, or a list of them"
-    """All that are left."""
-    PARENT = "a session's id or name, or JSON.null for none"
-    OBJECT = "a table with names"
-    JSON = "what JSON can say"
-    POINT = 'a table with checkpoint, seq or time, or a string such as "c1", "12", "2h"'
-    """A bare number could mean a checkpoint, a seq or a time, so it means none of them."""
-    TABLE = "a table"
-    """Of the fields that are declared."""
-    FILTER = "a table of filters, or a query"
-    LIST = "a list of tables"
-    """As it comes; its items are the function's own matter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a function, or one field of a table that it takes."""
-
-    name: str
-    kind: Kind
-    required: bool = True
-    aliases: tuple[str, ...] = ()
-    """Other names of a field."""
-    fields: tuple[Argument, ...] = ()
-    """What a table may hold."""
-    is_open: bool = False
-    """Whether a table may hold anything else too; it is found under `rest`."""
-
 
 Read = dict[str, Any]
 """A table of fields as it was read: each by its name, None where it was not given."""
@@ -88,13 +46,12 @@ class Arguments:
             Kind.TEXT: self._text, Kind.CONTENT: self._content, Kind.PATH: self._path, Kind.COUNT: self._count,
             Kind.FLAG: self._flag, Kind.TIME: self._time, Kind.TEXTS: self._texts, Kind.PARENT: self._parent,
             Kind.OBJECT: self._object, Kind.JSON: self._json, Kind.POINT: self._point, Kind.TABLE: self._table,
-            Kind.FILTER: self._filter, Kind.LIST: self._list,
+            Kind.FILTER: self._filter, Kind.LIST: self._list, Kind.FUNCTION: self._function, Kind.VALUE: self._value,
+            Kind.SECONDS: self._seconds,
         }  # fmt: skip
 
     def bound(self, module: str, functions: Mapping[str, Callable[..., object]]) -> dict[str, Callable[..., object]]:
         """Return the *functions* of *module*, each taking what a script gives and reading it as its signature says."""
-        from llmspellfs.lua.signatures import SIGNATURES
-
         return {
             name: self.bind(call_name(module, name), SIGNATURES[f"{module}.{name}"], function)
             for name, function in functions.items()
@@ -103,8 +60,8 @@ class Arguments:
     def bind(self, called: str, takes: tuple[Argument, ...], function: Callable[..., object]) -> Callable[..., object]:
         """Return *function*, which messages call *called*, reading arguments as *takes* declares them."""
         plans = [
-            (argument, argument.required, self._readers.get(argument.kind), _where(called, place, argument))
-            for place, argument in enumerate(takes, 1)
+            (one, one.required, self._readers.get(one.kind), argument_place(called, place, one.name))
+            for place, one in enumerate(takes, 1)
         ]
         rest = len(takes) - 1 if takes and takes[-1].kind is Kind.TAGS else None
 
@@ -116,7 +73,10 @@ class Arguments:
                     continue
                 value = given[place] if place < len(given) else None
                 read.append(None if value is None and not required else reader(value, where, argument))
-            return function(*read)
+            try:
+                return function(*read)
+            except (InvalidName, InvalidValue) as error:
+                raise placed(error, Call(called, takes, given), self._values) from None
 
         return call
 
@@ -128,11 +88,13 @@ class Arguments:
         return self._context.session(value, where)
 
     def _any_session(self, value: Raw, where: str, argument: Argument) -> str | None:
-        if value is None or value == b"":
-            return None
-        if isinstance(value, bytes):
-            return self._values.text(value, where)
-        raise self._refused(value, where, argument)
+        return None if value is None or value == b"" else self._named(value, where, argument)
+
+    def _named(self, value: Raw, where: str, argument: Argument) -> str:
+        named = self._context.named(value, where)
+        if named is None:
+            raise self._refused(value, where, argument)
+        return named
 
     def _artifact(self, value: Raw, where: str, _: Argument) -> str:
         return self._context.artifact(value, where)
@@ -182,11 +144,7 @@ class Arguments:
         return [self._values.text(tag, where) for tag in given or (None,)]
 
     def _parent(self, value: Raw, where: str, argument: Argument) -> str:
-        if value == b"" or self._values.is_null(value):
-            return ""
-        if isinstance(value, bytes):
-            return self._values.text(value, where)
-        raise self._refused(value, where, argument)
+        return "" if value == b"" or self._values.is_null(value) else self._named(value, where, argument)
 
     def _object(self, value: Raw, where: str, argument: Argument) -> Read:
         if not self._values.is_table(value):
@@ -201,6 +159,11 @@ class Arguments:
     def _json(self, value: Raw, where: str, _: Argument) -> object:
         return self._values.from_lua(value, where)
 
+    def _value(self, value: Raw, where: str, _: Argument) -> object:
+        if value is None:
+            raise InvalidValue(where, "expected a value, got nil; State.delete deletes, and JSON.null is a value")
+        return self._values.from_lua(value, where)
+
     def _table(self, value: Raw, where: str, argument: Argument) -> Read:
         options = Options(self._values, value, where) if self._values.is_table(value) else None
         if options is None:
@@ -212,8 +175,8 @@ class Arguments:
         return read
 
     def _field(self, options: Options, where: str, field: Argument) -> Any:
-        value = options.raw(field.name, *field.aliases)
-        return None if value is None else self._readers[field.kind](value, f"{where}.{field.name}", field)
+        spelt, value = options.taken(field.name, *field.aliases)
+        return None if value is None else self._readers[field.kind](value, f"{where}.{spelt}", field)
 
     def _filter(self, value: Raw, where: str, argument: Argument) -> Read:
         if isinstance(value, bytes):
@@ -233,6 +196,16 @@ class Arguments:
 
     def _list(self, value: Raw, where: str, argument: Argument) -> Raw:
         if not self._values.is_table(value):
+            raise self._refused(value, where, argument)
+        return value
+
+    def _seconds(self, value: Raw, where: str, argument: Argument) -> float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124  not NaN
+            return value
+        raise self._refused(value, where, argument)
+
+    def _function(self, value: Raw, where: str, argument: Argument) -> Raw:
+        if self._values.kind(value) != "function":
             raise self._refused(value, where, argument)
         return value
 
@@ -259,7 +232,3 @@ def call_name(module: str, name: str) -> str:
     """Return how messages call the function *name* (words with underscores) of *module*."""
     first, *others = name.split("_")
     return f"{module}.{first}{''.join(map(str.title, others))}"
-
-
-def _where(called: str, place: int, argument: Argument) -> str:
-    return f"{called}: argument {place} ({argument.name})"

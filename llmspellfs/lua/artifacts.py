@@ -98,7 +98,8 @@ class ArtifactFunctions:
         if "content" in changes["rest"]:
             raise InvalidValue("Artifact.update: argument 3 (changes).content", "content is changed by Artifact.store")
         named = {field: changes[field] for field in ("name", "artifact_type")}
-        updated = self._artifacts.update(session, ref, **named, **lifted(changes), by=self._context.origin)
+        about = _with_metadata(lifted(changes), lifted(changes["metadata"]))
+        updated = self._artifacts.update(session, ref, **named, **about, by=self._context.origin)
         return updated.id.encode()
 
     def _exists(self, session: str, ref: str) -> bool:
@@ -152,6 +153,15 @@ def lifted(about: Read | None) -> dict[str, Any]:
         rest["custom"] = inner
     lifted = {field: about[field] for field in ("mime_type", "description", "tags")}
     return {**lifted, "custom": rest if rest or inner is not None else None}
+
+
+def _with_metadata(about: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said *about* an artifact with what its table `metadata` says besides."""
+    if not metadata:
+        return about
+    customs = [custom for custom in (metadata["custom"], about["custom"]) if custom is not None]
+    both = {field: metadata[field] if value is None else value for field, value in about.items()}
+    return {**both, "custom": {key: custom[key] for custom in customs for key in custom} if customs else None}
 
 
 def _given(told: Read | None) -> Read:

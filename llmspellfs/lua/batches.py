@@ -65,20 +65,17 @@ class ArtifactBatch:
         called = self._text(name, place, "name")
         if type(content) is not bytes:
             content = self._number(content, place)
-        type_name = None if kind is None else self._word(kind, place)
+        type_name = None if kind is None else self._words.get(kind) or self._word(kind, place)
         if metadata is None:
             return NewArtifact(called, content, type_name)
         about = self._arguments.read(metadata, f"{_STORE}: item {place} (metadata)", _ABOUT)
         return NewArtifact(called, content, type_name, **lifted(about))
 
     def _word(self, kind: Raw, place: int) -> str:
-        # The types of a batch are few, and looked up rather than decoded.
-        if type(kind) is not bytes:
-            return self._text(kind, place, "type")
-        known = self._words.get(kind)
-        if known is None:
-            known = self._words[kind] = self._text(kind, place, "type")
-        return known
+        word = self._text(kind, place, "type")
+        if type(kind) is bytes:
+            self._words[kind] = word  # the types of a batch are few, and looked up rather than decoded
+        return word
 
     def _text(self, value: Raw, place: int, what: str) -> str:
         if type(value) is bytes and value.isascii():

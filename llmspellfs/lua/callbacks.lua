@@ -4,23 +4,26 @@ local host, modules, inner, makes, TRIES, DEPTH = ...
 
 local fail, kind_of = host.fail, type
 local next, ipairs, pcall, setmetatable, tostring = next, ipairs, pcall, setmetatable, tostring
+local select, format = select, string.format
 local pack, unpack, insert, remove, running = table.pack, table.unpack, table.insert, table.remove, coroutine.running
 local State, Event, Hook = modules.State, modules.Event, modules.Hook
 
 for name, f in next, inner do inner[name] = host.checked(f) end
 
 local function expect_function(value, what)
-  if kind_of(value) ~= "function" then fail(("%s: expected a function, got %s"):format(what, kind_of(value))) end
+  if kind_of(value) ~= "function" then fail(format("%s: expected a function, got %s", what, kind_of(value))) end
 end
 
 -- State
 
 function State.update(...)
   local scope, key, f = ...
-  if kind_of(key) == "function" and f == nil then scope, key, f = nil, scope, key end
-  expect_function(f, "State.update: the last argument (function)")
+  local at = 3
+  if select("#", ...) < 3 or f == nil and kind_of(key) == "function" then scope, key, f, at = nil, scope, key, 2 end
+  expect_function(f, format("State.update: argument %d (function)", at))
+  local where = at == 2 and { key } or { scope, key }
   for _ = 1, TRIES do
-    local value, seen = inner.look(key, scope)
+    local value, seen = inner.look(unpack(where, 1, at - 1))
     local new = f(value)
     if inner.swap(seen, new, key, scope) then return new end
   end
@@ -79,6 +82,9 @@ function Hook.register(point, f, priority)
 end
 
 function Hook.unregister(id)
+  if id ~= nil and kind_of(id) ~= "number" then
+    fail("Hook.unregister: argument 1 (hook): expected a number, got " .. kind_of(id))
+  end
   for place, hook in ipairs(hooks) do
     if hook.id == id then
       remove(hooks, place)
@@ -105,7 +111,7 @@ local function enter(infos)
   depths[thread] = depth
   for _, info in ipairs(infos) do
     if (depth[info.kind] or 0) > DEPTH then
-      fail(("%s: hooks of %s have led to it more than %d deep"):format(info.call, info.kind, DEPTH))
+      fail(format("%s: hooks of %s have led to it more than %d deep", info.call, info.kind, DEPTH))
     end
   end
   local kinds = {}

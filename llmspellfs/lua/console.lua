@@ -1,13 +1,16 @@
 -- What a console needs of Lua: whether code is whole, results as people read them, names to complete, and a place at
 -- which an interrupt reaches a script that runs.
-local host, tick, EVERY, KEYWORDS = ...
+local host, tick, escaped, EVERY, KEYWORDS = ...
 
 local print, load, type, tostring, next, rawget = print, load, type, tostring, next, rawget
-local getmetatable, sethook, select, error = debug.getmetatable, debug.sethook, select, error
+local getmetatable, sethook, select, error, globals = debug.getmetatable, debug.sethook, select, error, _G
 local rep, format, sort, concat, math_type = string.rep, string.format, table.sort, table.concat, math.type
-local gsub, match, sub, find = string.gsub, string.match, string.sub, string.find
+local gsub, match, gmatch, sub, find = string.gsub, string.match, string.gmatch, string.sub, string.find
+local library, stdout = string, io.stdout
 
 local WIDTH, DEPTH, MOST = 76, 6, 200
+-- Bytes of a string in a table, and entries of all tables of a result.
+local LONGEST, ALL = 1000, 4000
 
 -- Tells whether `code` compiles, and if not, whether more of it could make it.
 function host.compiles(code)
@@ -18,8 +21,20 @@ end
 
 -- Results
 
+escaped = host.checked(escaped)
+
+-- Gives text in which nothing moves a terminal's cursor but line ends and tabs.
+local function visible(text)
+  return find(text, "[^\n\t -~]") and escaped(text) or text
+end
+
 local function quoted(text)
-  return (gsub(gsub(format("%q", text), "\\\n", "\\n"), "\r", "\\r"))
+  local cut, rest = LONGEST, ""
+  if #text > cut then
+    while cut > LONGEST - 4 and find(sub(text, cut + 1, cut + 1), "[\x80-\xBF]") do cut = cut - 1 end
+    text, rest = sub(text, 1, cut), format("… (%d bytes)", #text)
+  end
+  return visible(gsub(gsub(format("%q", text), "\\\n", "\\n"), "\r", "\\r") .. rest)
 end
 
 local function rank(key)
@@ -34,6 +49,7 @@ local function before(a, b)
 end
 
 local shown
+local left = 0
 
 local function entry(key, value, place, depth, above)
   local text = shown(value, depth + 1, above)
@@ -42,45 +58,53 @@ local function entry(key, value, place, depth, above)
   return "[" .. shown(key, DEPTH, above) .. "] = " .. text
 end
 
+-- Gives the entries of `t`, a text each, and whether they are all.
 local function entries(t, depth, above)
   local keys, parts = {}, {}
   for key in next, t do keys[#keys + 1] = key end
   sort(keys, before)
   for place, key in next, keys do
-    if place > MOST then
-      parts[place] = format("-- and %d more", #keys - MOST)
-      break
+    if place > MOST or left <= 0 then
+      parts[place] = format("-- and %d more", #keys - place + 1)
+      return parts, false
     end
+    left = left - 1
     parts[place] = entry(key, rawget(t, key), place, depth, above)
   end
-  return parts
+  return parts, true
 end
 
 local function listed(t, depth, above)
   if above[t] then return "<above>" end
-  if depth >= DEPTH then return next(t) == nil and "{}" or "{ … }" end
+  if next(t) == nil then return "{}" end
+  if depth >= DEPTH then return "{ … }" end
   above[t] = true
-  local parts = entries(t, depth, above)
+  local parts, are_all = entries(t, depth, above)
   above[t] = nil
-  if #parts == 0 then return "{}" end
   local line = "{ " .. concat(parts, ", ") .. " }"
-  if #line + 2 * depth <= WIDTH and not find(line, "\n") and #parts <= MOST then return line end
+  if are_all and #line + 2 * depth <= WIDTH and not find(line, "\n") then return line end
   local indent = rep("  ", depth + 1)
   return "{\n" .. indent .. concat(parts, ",\n" .. indent) .. "\n" .. rep("  ", depth) .. "}"
 end
 
 function shown(value, depth, above)
   if type(value) == "string" then return quoted(value) end
+  if math_type(value) == "float" and value ~= value then return "nan" end
   local meta = getmetatable(value)
-  if type(value) ~= "table" or (meta and rawget(meta, "__tostring")) then return tostring(value) end
+  if type(value) ~= "table" or (meta and rawget(meta, "__tostring")) then return visible(tostring(value)) end
   return listed(value, depth, above)
 end
 
--- Prints the results of a line, a line each; text as it is.
+local first = 1
+
+-- Prints the results of a piece, a line each; text as it is, where that is visible. That io.write gives the file that it
+-- wrote to tells nobody anything.
 function host.show(...)
-  for place = 1, select("#", ...) do
+  if select("#", ...) == first and select(first, ...) == stdout then return end
+  for place = first, select("#", ...) do
     local value = select(place, ...)
-    print(type(value) == "string" and value or shown(value, 0, {}))
+    left = ALL
+    print(type(value) == "string" and visible(value) or shown(value, 0, {}))
   end
 end
 
@@ -98,13 +122,13 @@ local function fields(t, found)
 end
 
 local function reached(path)
-  local at = _G
-  for name in string.gmatch(path, "[^.:]+") do
-    if type(at) == "string" then at = string end
+  local at = globals
+  for name in gmatch(path, "[^.:]+") do
+    if type(at) == "string" then at = library end
     if type(at) ~= "table" then return nil end
     at = rawget(at, name)
   end
-  if type(at) == "string" then return string end
+  if type(at) == "string" then return library end
   return at
 end
 
@@ -131,7 +155,11 @@ local hear = host.checked(tick)
 local create, resume, running = coroutine.create, coroutine.resume, coroutine.running
 local function hook() hear() end
 
-function host.listen() sethook(running(), hook, "", EVERY) end
+-- Begins a piece, of whose results those from `place` on are shown.
+function host.listen(place)
+  first = place
+  sethook(running(), hook, "", EVERY)
+end
 
 function coroutine.create(f)
   local thread = create(f)

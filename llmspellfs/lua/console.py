@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _INSTRUCTIONS = 20_000
 """Lua instructions between two looks for an interrupt."""
-_LOCAL = re.compile(r"(\s*)local\s+(?=function\b|[^<>=]+=)")
+_LOCAL = re.compile(r"(\s*)local\s+(function\b|(?:[\w\s,]|<\s*const\s*>)*=)")
+_CONST = re.compile(r"<\s*const\s*>")
+_ODD = re.compile(r"[^\n\t -~]+")
 KEYWORDS: Final = (
     "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil",
     "not", "or", "repeat", "return", "then", "true", "until", "while",
@@ -34,38 +36,68 @@ class Console(Script):
         """Take the *options* of Script."""
         super().__init__(store, **options)
         words = self._lua.table_from(dict.fromkeys((word.encode() for word in KEYWORDS), True))
-        self._load("console", self._host, self._answering(_look), _INSTRUCTIONS, words)
+        own = (self._answering(_look), self._answering(_visible))
+        self._load("console", self._host, *own, _INSTRUCTIONS, words)
 
     def is_unfinished(self, code: str) -> bool:
         """Tell whether more text is needed before *code* can run."""
-        return not self._compiles(_as_expression(code))[0] and self._compiles(code)[1]
+        found = [self._compiles(one) for one in (_as_expression(code), code)]
+        return not any(whole for whole, _ in found) and any(could for _, could in found)
 
     def run(self, code: str) -> int | None:
         """Run *code* and print its values; return an exit status where it called os.exit, else None.
 
         Raises ScriptFailed, and KeyboardInterrupt.
         """
-        self._host[b"listen"]()
-        status = self._execute(encode(self._as_chunk(code)), b"=stdin", b"stdin")
+        chunk, first = self._as_chunk(code)
+        self._host[b"listen"](first)
+        status = self._execute(encode(chunk), b"=stdin", b"stdin")
         return status if isinstance(self._ended, Leave) else None
+
+    def end_line(self) -> None:
+        """End the line of output that has begun, if one has, so that what is painted next does not cover it."""
+        self._output.end_line()
 
     def names(self, path: str) -> list[str]:
         """Return what the last name of *path*, such as `Session.cr`, could be: globals, fields, keywords."""
         return decode(self._host[b"complete"](encode(path))).split()
 
-    def _as_chunk(self, code: str) -> str:
-        candidates = (_as_expression(code), _LOCAL.sub(r"\1", code, count=1) if _LOCAL.match(code) else code)
-        return next((one for one in candidates if self._compiles(one)[0]), code)
+    def _as_chunk(self, code: str) -> tuple[str, int]:
+        """Return what is run for *code*, and from which of its results on they are shown.
+
+        An expression stands behind a nil: a call alone would be a tail call, of whose line errors tell nothing.
+        """
+        candidates = ((_as_expression(code, "nil, "), 2), (_as_expression(code), 1), (_without_local(code), 1))
+        return next((one for one in candidates if self._compiles(one[0])[0]), (code, 1))
 
     def _compiles(self, code: str) -> tuple[bool, bool]:
         whole, could = self._host[b"compiles"](encode(code))
         return whole, could
 
 
-def _as_expression(code: str) -> str:
+def _as_expression(code: str, before: str = "") -> str:
     rest = code.lstrip()
-    return f"{code[: len(code) - len(rest)]}return {rest.removeprefix('=')}"
+    return f"{code[: len(code) - len(rest)]}return {before}{rest.removeprefix('=')}"
+
+
+def _without_local(code: str) -> str:
+    match = _LOCAL.match(code)
+    return f"{match[1]}{_CONST.sub('', match[2])}{code[match.end() :]}" if match else code
 
 
 def _look() -> None:
     """Do nothing; but Python looks for signals when it is called."""
+
+
+def _visible(text: bytes) -> bytes:
+    """Return *text* with an escape, as Lua has it, for all that is not printable but line ends and tabs."""
+    return encode(_ODD.sub(lambda found: "".join(map(_escaped, found[0])), decode(text)))
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x80 or char >= "\ud800" else f"\\u{{{code:x}}}"

@@ -55,12 +55,15 @@ class Context:
             if self.current is None:
                 raise InvalidValue(where, "none is given, and no current session is set")
             return self.current
-        named = value
-        if self.values.is_table(value):
-            named = dict(value.items()).get(b"id")  # what Session.get and Session.list give; no metamethod is called
-        if not isinstance(named, bytes):
+        named = self.named(value, where)
+        if named is None:
             raise InvalidValue(where, f"expected a session's id or name, got {self.values.described(value)}")
-        return self.values.text(named, where)
+        return named
+
+    def named(self, value: Raw, where: str) -> str | None:
+        """Return the session's id or name that *value* is, or has, as what `Session.get` gives; None for all else."""
+        named = dict(value.items()).get(b"id") if self.values.is_table(value) else value  # no metamethod is called
+        return self.values.text(named, where) if isinstance(named, bytes) else None
 
     def artifact(self, value: Raw, where: str = "artifact") -> str:
         """Return the artifact that *value* names: its id or name, or a table with the id's three parts."""

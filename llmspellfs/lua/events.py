@@ -16,6 +16,9 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from llmspellfs.errors import InvalidValue, NotFound
+from llmspellfs.lua.arguments import Arguments
+from llmspellfs.lua.places import argument_place
+from llmspellfs.lua.signatures import EVENT
 from llmspellfs.model.times import iso
 from llmspellfs.service.messages import receive
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from llmspellfs.lua.context import Context
     from llmspellfs.lua.values import Raw
     from llmspellfs.model.message import Message
+    from llmspellfs.model.values import Json
     from llmspellfs.service.messages import Subscription
 
 LONGEST: Final = 10.0**9
@@ -45,54 +49,58 @@ class EventFunctions:
 
     def table(self) -> dict[str, Callable[..., object]]:
         """Return the functions by name that call none of the script's."""
-        return {"publish": self._publish}
+        return {"publish": self._bound("publish", self._publish)}
 
     def inner(self) -> dict[str, Callable[..., object]]:
         """Return what the others are made of; no script sees it."""
-        return {"subscribe": self._subscribe, "receive": self._receive, "unsubscribe": self._unsubscribe}
+        subscribe = self._bound("subscribe", self._subscribe)
+        return {"subscribe": subscribe, "receive": self._receive, "unsubscribe": self._unsubscribe}
 
-    def _publish(self, name: Raw = None, payload: Raw = None) -> bool:
-        said = self._values.from_lua(payload, "Event.publish: argument 2 (payload)")
-        self._messages.publish(
-            self._values.text(name, "Event.publish: argument 1 (name)"), said, by=self._context.origin
-        )
+    def _bound(self, name: str, function: Callable[..., object]) -> Callable[..., object]:
+        return Arguments(self._context).bind(f"Event.{name}", EVENT[name], function)
+
+    def _publish(self, name: str, payload: Json) -> bool:
+        self._messages.publish(name, payload, by=self._context.origin)
         return True
 
-    def _subscribe(self, pattern: Raw = None) -> bytes:
-        where = "Event.subscribe: argument 1 (pattern)"
-        subscription = self._messages.subscribe(self._values.text(pattern, where))
+    def _subscribe(self, pattern: str) -> bytes:
+        subscription = self._messages.subscribe(pattern)
         self._made += 1
         name = b"subscription:%d" % self._made
         self._subscriptions[name] = subscription
         return name
 
     def _receive(self, which: Raw = None, seconds: Raw = None) -> tuple[Raw, ...]:
+        place = 2
         if isinstance(which, int | float) and not isinstance(which, bool):
-            which, seconds = None, which
+            which, seconds, place = None, which, 1
         listening = self._subscriptions if which is None else {which: self._named(which)}
-        heard = receive(listening.values(), self._seconds(seconds))
+        heard = receive(listening.values(), self._seconds(seconds, argument_place("Event.receive", place, "seconds")))
         if heard is None:
             return (None,)
         name = next(name for name, subscription in listening.items() if subscription is heard[0])
         return self._shown(heard[1]), name
 
     def _unsubscribe(self, which: Raw = None) -> bool:
-        return isinstance(which, bytes) and self._subscriptions.pop(which, None) is not None
+        return which is not None and self._subscriptions.pop(self._name(which, "unsubscribe"), None) is not None
 
     def _named(self, which: Raw) -> Subscription:
-        if not isinstance(which, bytes):
-            kind = self._values.kind(which)
-            raise InvalidValue("Event.receive: argument 1 (subscription)", f"expected a subscription, got {kind}")
-        if which not in self._subscriptions:
-            raise NotFound("subscription", which.decode("utf-8", "backslashreplace"))
-        return self._subscriptions[which]
+        name = self._name(which, "receive")
+        if name not in self._subscriptions:
+            raise NotFound("subscription", name.decode("utf-8", "backslashreplace"))
+        return self._subscriptions[name]
 
-    def _seconds(self, value: Raw) -> float:
+    def _name(self, which: Raw, function: str) -> bytes:
+        if isinstance(which, bytes):
+            return which
+        where = argument_place(f"Event.{function}", 1, "subscription")
+        raise InvalidValue(where, f"expected a subscription, got {self._values.described(which)}")
+
+    def _seconds(self, value: Raw, where: str) -> float:
         if value is None:
             return 0
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or math.isnan(value):
-            shown = value if isinstance(value, int | float) else self._values.kind(value)
-            raise InvalidValue("Event.receive: timeout", f"expected seconds, 0 or more, got {shown}")
+            raise InvalidValue(where, f"expected seconds, 0 or more, got {self._values.described(value)}")
         return min(value, LONGEST)
 
     def _shown(self, message: Message) -> Raw:

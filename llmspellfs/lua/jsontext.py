@@ -6,9 +6,12 @@ script's own are told with `JSON.array` and `JSON.object`. What a table holds go
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmspellfs.errors import InvalidValue
+from llmspellfs.lua.options import Options
+from llmspellfs.lua.places import argument_place
 from llmspellfs.tools.json_text import read, write
 
 if TYPE_CHECKING:
@@ -28,48 +31,54 @@ class JsonFunctions:
 
     def table(self) -> dict[str, Callable[..., object]]:
         """Return the functions by name."""
+        called = {name: partial(self._parse, f"JSON.{name}") for name in ("parse", "decode")}
         return {
-            "parse": self.parse,
-            "decode": self.parse,
-            "stringify": self.stringify,
-            "encode": self.stringify,
-            "array": self._array,
-            "object": self._object,
-        }
+            **called, **{name: partial(self._stringify, f"JSON.{name}") for name in ("stringify", "encode")},
+            "array": self._array, "object": self._object,
+        }  # fmt: skip
 
     def parse(self, text: Raw = None) -> Raw:
         """Return what the JSON *text* says; raise InvalidValue with line and column where it is none."""
-        if not isinstance(text, bytes):
-            raise InvalidValue("JSON", f"expected a string, not {self._values.kind(text)}")
-        value = read(text, "JSON")
-        return self._values.null if value is None else self._values.to_lua(value)
+        return self._parse("JSON.parse", text)
 
     def stringify(self, value: Raw = None, options: Raw = None) -> bytes:
         """Return *value* as JSON; *options* is true, or a table with `pretty = true`, for indented text."""
-        said = self._values.from_lua(value, "JSON", strict=True)
-        return write(said, pretty=self._pretty(options))
+        return self._stringify("JSON.stringify", value, options)
+
+    def _parse(self, called: str, text: Raw = None) -> Raw:
+        where = argument_place(called, 1, "text")
+        if not isinstance(text, bytes):
+            raise InvalidValue(where, f"expected a string, got {self._values.described(text)}")
+        value = read(text, where)
+        try:
+            return self._values.null if value is None else self._values.to_lua(value)
+        except InvalidValue as error:  # a number that Lua has not
+            raise InvalidValue(where, error.expected) from None
+
+    def _stringify(self, called: str, value: Raw = None, options: Raw = None) -> bytes:
+        said = self._values.from_lua(value, argument_place(called, 1, "value"), strict=True)
+        return write(said, pretty=self._pretty(options, argument_place(called, 2, "options")))
 
     def _array(self, table: Raw = None) -> Raw:
-        return self._marked(table, "JSON.array", self._values.as_array)
+        return self._values.as_array(self._table(table, "JSON.array"))
 
     def _object(self, table: Raw = None) -> Raw:
-        return self._marked(table, "JSON.object", self._values.as_object)
+        return self._values.as_object(self._table(table, "JSON.object"))
 
-    def _marked(self, table: Raw, where: str, mark: Callable[[Raw], Raw]) -> Raw:
+    def _table(self, table: Raw, called: str) -> Raw:
         if table is None:
-            return mark(self._values.table({}))
+            return self._values.table({})
         if not self._values.is_table(table):
-            raise InvalidValue(where, f"expected a table, not {self._values.kind(table)}")
-        marked = mark(table)
-        if marked is None:
-            raise InvalidValue(where, "the table has a metatable of its own")
-        return marked
+            where = argument_place(called, 1, "table")
+            raise InvalidValue(where, f"expected a table, got {self._values.described(table)}")
+        return table
 
-    def _pretty(self, options: Raw) -> bool:
-        if options is None or isinstance(options, bool):
-            return options is True
-        given = self._values.mapping(options, "JSON: options")
-        unknown = sorted(given.keys() - {"pretty"})
-        if unknown:
-            raise InvalidValue("JSON: options", f"unknown key {unknown[0]!r}; expected pretty")
-        return given.get("pretty") is True
+    def _pretty(self, raw: Raw, where: str) -> bool:
+        if raw is None or isinstance(raw, bool):
+            return raw is True
+        options = Options(self._values, raw, where)
+        _, pretty = options.taken("pretty")
+        options.done()
+        if pretty is not None and not isinstance(pretty, bool):
+            raise InvalidValue(f"{where}.pretty", f"expected a boolean, got {self._values.described(pretty)}")
+        return pretty is True

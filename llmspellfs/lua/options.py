@@ -23,8 +23,8 @@ class Options:
         self._left = values.mapping(raw, where)
         self._known: list[str] = []
 
-    def raw(self, *names: str) -> Raw:
-        """Return what stands under one of the *names*, which mean the same; nil is None.
+    def taken(self, *names: str) -> tuple[str, Raw]:
+        """Return which of the *names*, which mean the same, is there, and what stands under it; nil is None.
 
         Raises InvalidValue where several are there.
         """
@@ -32,7 +32,7 @@ class Options:
         given = [name for name in names if name in self._left]
         if len(given) > 1:
             raise InvalidValue(self._where, f"{' and '.join(given)} are the same; expected one of them")
-        return self._left.pop(given[0]) if given else None
+        return (given[0], self._left.pop(given[0])) if given else (names[0], None)
 
     def rest(self) -> dict[str, Json]:
         """Return every key not read yet, as JSON has it, and take them as read."""

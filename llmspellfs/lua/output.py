@@ -21,6 +21,7 @@ class Output:
         self._stream.flush()
         self._bytes: IO[bytes] | None = _binary(self._stream)
         self._by_line = _is_watched(self._stream)
+        self._is_midline = False
 
     def write(self, data: bytes) -> None:
         """Write *data*."""
@@ -28,8 +29,15 @@ class Output:
             self._stream.write(data.decode("utf-8", "backslashreplace"))
         else:
             self._bytes.write(data)
+        if data:
+            self._is_midline = not data.endswith(b"\n")
         if self._by_line and b"\n" in data:
             self.flush()
+
+    def end_line(self) -> None:
+        """End the line that has begun, if one has."""
+        if self._is_midline:
+            self.write(b"\n")
 
     def flush(self) -> None:
         """Hand what was written to the system."""

@@ -3,9 +3,11 @@
 
 The options of a replay: `mode` (exact, simulate, debug, rerun), `from` and `to` (seqs), `checkpoint` (a number),
 `compare_results`, `timeout_seconds`, `stop_on_error`, `name` (of the new session), and `on_progress`, which is called
-with a table for each step, outside of any transaction; `replaying.lua` does that. The result is a table: `success`,
-`mode`, `session_id`, `new_session_id`, `from`, `to`, `events`, `contents`, `duration_seconds`, `recorded_seconds`,
-`stopped`, `mismatches` (`what`, `seq`, `name`, `expected`, `got`), and of a rerun `runs` and `artifacts`.
+with a table for each step, outside of any transaction; `replaying.lua` does that. What it raises ends the replay and
+is the script's error; a session that the replay has made is deleted then, whatever its mode. The result is a table:
+`success`, `mode`, `session_id`, `new_session_id`, `from`, `to`, `events`, `contents`, `duration_seconds`,
+`recorded_seconds`, `stopped`, `mismatches` (`what`, `seq`, `name`, `expected`, `got`), and of a rerun `runs`,
+`artifacts`, `partial` and `left_out`, what was too much to be recorded.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from llmspellfs.errors import InvalidValue
-from llmspellfs.lua.arguments import Argument, Arguments, Kind, call_name
+from llmspellfs.lua.arguments import Arguments, call_name
+from llmspellfs.lua.signatures import REPLAY
 from llmspellfs.lua.values import encode
 
 if TYPE_CHECKING:
@@ -29,27 +33,8 @@ if TYPE_CHECKING:
     from llmspellfs.service.rerunning import Ended, Runner, Task
 
 _MAX_SAID = 500
-
-
-_SESSION: Final = Argument("session", Kind.SESSION)
-_FIELDS: Final = {
-    "mode": Kind.TEXT, "from": Kind.COUNT, "to": Kind.COUNT, "checkpoint": Kind.COUNT, "compare_results": Kind.FLAG,
-    "timeout_seconds": Kind.JSON, "stop_on_error": Kind.FLAG, "name": Kind.TEXT,
-}  # fmt: skip
-_OPTIONS: Final = Argument(
-    "options", Kind.TABLE, required=False,
-    fields=tuple(Argument(name, kind, required=False) for name, kind in _FIELDS.items()),
-)  # fmt: skip
-_KINDS: Final = Argument("options", Kind.TABLE, required=False, fields=(Argument("kinds", Kind.TEXTS, required=False),))
-TAKES: Final[dict[str, tuple[str, tuple[Argument, ...]]]] = {
-    "replay": ("Session", (_SESSION, _OPTIONS)),
-    "can_replay": ("Session", (_SESSION,)),
-    "get_replay_metadata": ("Session", (_SESSION,)),
-    "list_replayable": ("Session", ()),
-    "get_timeline": ("Session", (_SESSION, _KINDS)),
-    "lineage": ("Artifact", (_SESSION, Argument("artifact", Kind.ARTIFACT))),
-}
-"""Each function's module, and what it takes; `on_progress` stays on Lua's side."""
+_NOT_RUN = 126
+"""Exit status of what could not be started, as shells have it."""
 
 
 def run_in_child(task: Task) -> Ended:
@@ -58,18 +43,16 @@ def run_in_child(task: Task) -> Ended:
 
     from llmspellfs.service.rerunning import Ended
 
-    folder = task.store.with_name("scripts")
-    folder.mkdir(exist_ok=True)
-    script = folder / (os.path.basename(task.name) or "script.lua")
-    script.write_bytes(task.text)
-    words = [sys.executable, "-m", "llmspellfs", "--store", os.fspath(task.store), "run"]
-    words += ["--session", task.session] if task.session is not None else []
-    words += [] if task.sandbox is None else _sandbox_words(task.sandbox)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    child = subprocess.Popen(
-        [*words, os.fspath(script), *task.args], env=environment, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    try:
+        script = _laid_out(task)
+        words = [*_words(task), os.fspath(script), *task.args]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+        child = subprocess.Popen(
+            words, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:  # a name or an argument that the system does not take
+        return Ended(_NOT_RUN, f"it could not be started: {error}"[:_MAX_SAID])
     try:
         said = child.communicate(timeout=task.timeout_seconds)[1]
     except BaseException as error:
@@ -80,6 +63,28 @@ def run_in_child(task: Task) -> Ended:
         raise
     message = said.decode("utf-8", "backslashreplace").partition("\nstack traceback:\n")[0]
     return Ended(child.returncode, message.strip()[-_MAX_SAID:])
+
+
+def _laid_out(task: Task) -> Path:
+    """Write the script of *task* to a file, its modules where `require` finds them; return the script's path."""
+    folder = task.store.with_name("scripts")
+    folder.mkdir(exist_ok=True)
+    for name, text in task.modules.items():
+        # As `require` makes a path of a name, but for what would lead elsewhere: no part of it is "..".
+        parts = [part for part in name.replace(".", "/").split("/") if part]
+        module = folder.joinpath(*parts[:-1], f"{parts[-1] if parts else ''}.lua")
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.write_bytes(text)
+    name = os.path.basename(task.name)
+    script = folder / ("script.lua" if name in {"", ".", ".."} else name)
+    script.write_bytes(task.text)
+    return script
+
+
+def _words(task: Task) -> list[str]:
+    words = [sys.executable, "-m", "llmspellfs", "--store", os.fspath(task.store), "run"]
+    words += ["--session", task.session] if task.session is not None else []
+    return words if task.sandbox is None else [*words, *_sandbox_words(task.sandbox)]
 
 
 def _sandbox_words(sandbox: Mapping[str, Any]) -> list[str]:
@@ -101,30 +106,31 @@ class ReplayFunctions:
 
     def table(self) -> dict[str, Callable[..., object]]:
         """Return the functions of `Session` that call none of the script's, by name."""
-        return self._bound({
+        return self._bound("Session", {
             "can_replay": self._can_replay, "get_replay_metadata": self._metadata,
             "list_replayable": self._replayable, "get_timeline": self._timeline,
         })  # fmt: skip
 
     def of_artifacts(self) -> dict[str, Callable[..., object]]:
         """Return the functions of `Artifact`, by name."""
-        return self._bound({"lineage": self._lineage})
+        return self._bound("Artifact", {"lineage": self._lineage})
 
     def inner(self) -> dict[str, Callable[..., object]]:
         """Return what `replay` is made of; no script sees it."""
-        return {"begin": self._bound({"replay": self._begin})["replay"], "step": self._step}
+        begin = self._bound("Session", {"replay": self._begin})["replay"]
+        return {"begin": begin, "step": self._step, "end": self._end}
 
-    def _bound(self, functions: dict[str, Callable[..., object]]) -> dict[str, Callable[..., object]]:
+    def _bound(self, module: str, functions: dict[str, Callable[..., object]]) -> dict[str, Callable[..., object]]:
         arguments = Arguments(self._context)
         return {
-            name: arguments.bind(call_name(TAKES[name][0], name), TAKES[name][1], function)
+            name: arguments.bind(call_name(module, name), REPLAY[f"{module}.{name}"], function)
             for name, function in functions.items()
         }
 
     def _begin(self, session: str, told: Read | None) -> int:
         from llmspellfs.model.replay import Mode, Wanted, parse_mode
 
-        told = told or dict.fromkeys(field.name for field in _OPTIONS.fields)
+        told = told or dict.fromkeys(field.name for field in REPLAY["Session.replay"][1].fields)
         wanted = Wanted(
             parse_mode(told["mode"] or Mode.EXACT), told["from"], told["to"], told["checkpoint"],
             told["compare_results"] is not False, _seconds(told["timeout_seconds"]), bool(told["stop_on_error"]),
@@ -150,6 +156,12 @@ class ReplayFunctions:
             raise
         return self._shown(step.document())
 
+    def _end(self, handle: int) -> None:
+        """Break a replay off that has not come to its end."""
+        steps = self._steps.pop(handle, None)
+        if steps is not None:
+            steps.close()
+
     def _can_replay(self, session: str) -> Raw:
         can, why = self._context.store.replays.can_replay(session)
         return can, None if why is None else encode(why)
@@ -164,8 +176,8 @@ class ReplayFunctions:
         from llmspellfs.service.timeline import timeline
 
         kinds = (told or {}).get("kinds") or ()
-        events = self._context.store.sessions.events(session, kinds=kinds)
-        return self._shown([one.document() for one in timeline(events)])
+        events = self._context.store.sessions.events(session)
+        return self._shown([one.document() for one in timeline(events, kinds)])
 
     def _lineage(self, session: str, artifact: str) -> Raw:
         found = self._context.store.artifacts.get(session, artifact)

@@ -27,7 +27,7 @@ from llmspellfs.lua.history import HistoryFunctions
 from llmspellfs.lua.hooks import DEPTH, HookFunctions
 from llmspellfs.lua.jsontext import JsonFunctions
 from llmspellfs.lua.output import Output
-from llmspellfs.lua.recording import recorded
+from llmspellfs.lua.recording import Modules, recorded
 from llmspellfs.lua.replaying import ReplayFunctions, run_in_child
 from llmspellfs.lua.sessions import SessionFunctions
 from llmspellfs.lua.states import StateFunctions
@@ -35,6 +35,7 @@ from llmspellfs.lua.tools import ToolFunctions
 from llmspellfs.lua.values import Marks, Raw, Values, decode, encode
 from llmspellfs.service.state import TRIES
 from llmspellfs.tools.registry import Registry
+from llmspellfs.tools.worker import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -77,7 +78,7 @@ class Script:
         """
         current = None if session is None else store.sessions.get(session).id
         self._args = [_os_bytes(arg) for arg in args]
-        self._record = record
+        self._record, self._modules = record, Modules()
         self._output = Output(stdout)
         self._ended: BaseException | None = None
         self._most = 0
@@ -90,10 +91,12 @@ class Script:
             self._load("bounded", self._host, lambda: bound(self._most), partial(bound, 0))
         self._values = Values(self._lua, Marks(*(self._host[name.encode()] for name in Marks._fields)))
         self._context = Context(store, self._values, current, mounts)
-        registry = Registry(installed=bounds is None)
+        registry = Registry() if bounds is None else Registry(installed=False, memory=min(MEMORY, bounds.memory))
         self._install(self._values, self._context, registry)
         self._install_replay(ReplayFunctions(self._context, run_in_child if bounds is None else None))
         self._install_callbacks(self._context)
+        if record:
+            self._load("recording", self._host[b"checked"](self._answering(self._modules.tell)))
         if bounds is not None:
             self._load("sandbox", self._host)
             self._most = self._lua.get_memory_used() + bounds.memory
@@ -120,7 +123,7 @@ class Script:
     def _run(self, code: bytes, chunk: bytes, shown: bytes) -> int:
         if not self._record:
             return self._execute(code, chunk, shown)
-        with recorded(self._context, code, decode(shown), [decode(arg) for arg in self._args]) as run:
+        with recorded(self._context, code, decode(shown), [decode(arg) for arg in self._args], self._modules) as run:
             run.status = self._execute(code, chunk, shown)
             return run.status
 
@@ -163,7 +166,7 @@ class Script:
             (b"Artifact", (ArtifactFunctions(context), many)),
             (b"JSON", (json,)), (b"Tool", (ToolFunctions(values, registry),)),
         ):  # fmt: skip
-            scope[name] = self._module(*parts)
+            scope[name] = self._module(name, *parts)
         scope[b"JSON"][b"null"] = self._host[b"null"]
         scope[b"json"] = scope[b"JSON"]
         builder = {name.encode(): self._answering(f) for name, f in BuilderFunctions(context).inner().items()}
@@ -176,8 +179,8 @@ class Script:
         lineage = {name.encode(): self._answering(f) for name, f in replay.of_artifacts().items()}
         inner = {name.encode(): self._answering(f) for name, f in replay.inner().items()}
         tables = (
-            self._module(replay),
-            self._host[b"module"](self._lua.table_from(lineage)),
+            self._module(b"Session", replay),
+            self._host[b"module"](self._lua.table_from(lineage), b"Artifact"),
             self._lua.table_from(inner),
         )
         self._load("replaying", self._host, scope[b"Session"], scope[b"Artifact"], *tables)
@@ -186,20 +189,21 @@ class Script:
         # Last: hooks go around what is there.
         scope = self._lua.globals()
         states, events, hooks = StateFunctions(context), EventFunctions(context), HookFunctions(context)
-        scope[b"State"], scope[b"Event"], scope[b"Hook"] = self._module(states), self._module(events), self._lua.table()
+        scope[b"State"], scope[b"Event"] = self._module(b"State", states), self._module(b"Event", events)
+        scope[b"Hook"] = self._lua.table()
         modules = {name: scope[name] for name in (b"State", b"Event", b"Hook", b"Session", b"Artifact")}
         inner = {**states.inner(), **events.inner(), **hooks.inner()}
         answers = {name.encode(): self._answering(function) for name, function in inner.items()}
         tables = (self._lua.table_from(modules), self._lua.table_from(answers), hooks.makes())
         self._load("callbacks", self._host, *tables, TRIES, DEPTH)
 
-    def _module(self, *parts: _Functions) -> Raw:
+    def _module(self, name: bytes, *parts: _Functions) -> Raw:
         answers = {
-            name.encode(): self._answering(function, absent=name in functions.ABSENT)
+            short.encode(): self._answering(function, absent=short in functions.ABSENT)
             for functions in parts
-            for name, function in functions.table().items()
+            for short, function in functions.table().items()
         }
-        return self._host[b"module"](self._lua.table_from(answers))
+        return self._host[b"module"](self._lua.table_from(answers), name)
 
     def _answering(self, function: Callable[..., object], *, absent: bool = False) -> object:
         return answering(function, absent=absent, leave=partial(setattr, self, "_ended"))

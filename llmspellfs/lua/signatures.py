@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from llmspellfs.lua.arguments import Argument, Kind
+from llmspellfs.lua.kinds import Argument, Kind
 
 _optional = partial(Argument, required=False)
 _SESSION: Final = Argument("session", Kind.SESSION)
@@ -25,6 +25,7 @@ _POINT_FIELDS: Final = (
     _optional("checkpoint", Kind.COUNT), _optional("seq", Kind.COUNT), _optional("time", Kind.TIME),
 )  # fmt: skip
 _TAGS: Final = _optional("tags", Kind.TEXTS)
+_TAG: Final = Argument("tag", Kind.TAGS, aliases=("tags",))
 _TIMES: Final = tuple(
     _optional(f"{what}_{side}", Kind.TIME) for what in ("created", "updated") for side in ("after", "before")
 )
@@ -64,8 +65,8 @@ SIGNATURES: Final[dict[str, tuple[Argument, ...]]] = {
     "Session.get_current": (),
     "Session.get_tags": (_SESSION,),
     "Session.set_tags": (_SESSION, Argument("tags", Kind.TEXTS)),
-    "Session.add_tag": (_SESSION, Argument("tag", Kind.TAGS)),
-    "Session.remove_tag": (_SESSION, Argument("tag", Kind.TAGS)),
+    "Session.add_tag": (_SESSION, _TAG),
+    "Session.remove_tag": (_SESSION, _TAG),
     "Session.builder": (),
     "Session.children": (_SESSION,),
     "Session.path": (_SESSION,),
@@ -111,13 +112,50 @@ SIGNATURES: Final[dict[str, tuple[Argument, ...]]] = {
     "Artifact.restore": (_SESSION, _ARTIFACT, _table("options", _text("name"))),
     "Artifact.update": (
         _SESSION, _ARTIFACT,
-        _table("changes", _text("name"), _text("artifact_type", "type"), *_LIFTED, required=True, is_open=True),
+        _table(
+            "changes", _text("name"), _text("artifact_type", "type"), *_LIFTED, _ABOUT, required=True, is_open=True
+        ),
     ),
     "Artifact.exists": (_SESSION, _ARTIFACT),
     "Artifact.versions": (_SESSION, _ARTIFACT),
     "Artifact.save_to_file": (_SESSION, _ARTIFACT, Argument("path", Kind.PATH)),
 }  # fmt: skip
 """By the names of the functions as words with underscores."""
+
+_SCOPE: Final = _text("scope")
+_KEY: Final = Argument("key", Kind.TEXT)
+STATE: Final[dict[str, tuple[Argument, ...]]] = {
+    "get": (_SCOPE, _KEY),
+    "set": (_SCOPE, _KEY, Argument("value", Kind.VALUE)),
+    "delete": (_SCOPE, _KEY),
+    "update": (_SCOPE, _KEY),
+    "list_keys": (_SCOPE,),
+}
+"""What the functions of `State` take with a scope; without one all but the last are called with an argument less."""
+
+EVENT: Final[dict[str, tuple[Argument, ...]]] = {
+    "publish": (Argument("name", Kind.TEXT), _optional("payload", Kind.JSON)),
+    "subscribe": (Argument("pattern", Kind.TEXT),),
+}
+"""What the functions of `Event` take, those that take one thing at one place only."""
+
+REPLAY: Final[dict[str, tuple[Argument, ...]]] = {
+    "Session.replay": (
+        _SESSION,
+        _table(
+            "options", _text("mode"), _optional("from", Kind.COUNT), _optional("to", Kind.COUNT),
+            _optional("checkpoint", Kind.COUNT), _optional("compare_results", Kind.FLAG),
+            _optional("timeout_seconds", Kind.SECONDS), _optional("stop_on_error", Kind.FLAG), _text("name"),
+            _optional("on_progress", Kind.FUNCTION),
+        ),
+    ),
+    "Session.can_replay": (_SESSION,),
+    "Session.get_replay_metadata": (_SESSION,),
+    "Session.list_replayable": (),
+    "Session.get_timeline": (_SESSION, _table("options", _optional("kinds", Kind.TEXTS))),
+    "Artifact.lineage": (_SESSION, _ARTIFACT),
+}  # fmt: skip
+"""What the functions of replay and of lineage take."""
 
 BUILDER: Final[dict[str, tuple[Argument, ...]]] = {
     "name": (Argument("name", Kind.TEXT),),

@@ -1,11 +1,13 @@
--- Tables that JSON can tell apart, and tables that answer from another one.
+-- Tables that JSON can tell apart by their marks, and tables that answer from another one.
 -- host: what the files of this folder share; nothing of it is left within a script's reach.
 local host = ...
 
-local getmetatable, setmetatable = debug.getmetatable, setmetatable
+local setmetatable = setmetatable
 local format, rawget, rawequal = string.format, rawget, rawequal
 
-local ARRAY, OBJECT = { __name = "JSON array" }, { __name = "JSON object" }
+-- By table its mark. It is kept beside the tables: in a metatable a script could change it, for all tables at once.
+local marks = setmetatable({}, { __mode = "k" })
+
 local NULL = setmetatable({}, {
   __name = "JSON null",
   __tostring = function() return "null" end,
@@ -15,25 +17,18 @@ local NULL = setmetatable({}, {
 
 host.null = NULL
 
--- Gives the marker of a table, and its address, which tells a table that contains itself.
+-- Gives the mark of a table, and its address, which tells a table that contains itself.
 function host.look(t)
-  local meta = getmetatable(t)
-  local mark = nil
-  if rawequal(t, NULL) then mark = "null"
-  elseif rawequal(meta, ARRAY) then mark = "array"
-  elseif rawequal(meta, OBJECT) then mark = "object" end
-  return mark, format("%p", t)
+  return rawequal(t, NULL) and "null" or marks[t], format("%p", t)
 end
 
--- Marks a table, unless it has a metatable that is a script's own.
 local function marked(t, mark)
-  local meta = getmetatable(t)
-  if meta and not rawequal(meta, ARRAY) and not rawequal(meta, OBJECT) then return nil end
-  return setmetatable(t, mark)
+  marks[t] = mark
+  return t
 end
 
-function host.as_array(t) return marked(t, ARRAY) end
-function host.as_object(t) return marked(t, OBJECT) end
+function host.as_array(t) return marked(t, "array") end
+function host.as_object(t) return marked(t, "object") end
 
 -- Lets `fields` answer from `custom` for each key that is not one of `names`.
 function host.fall_through(fields, custom, names)

@@ -73,13 +73,13 @@ class ToolFunctions:
     def _name(self, value: Raw, function: str) -> str:
         where = f"Tool.{function}: argument 1 (name)"
         if not isinstance(value, bytes):
-            raise InvalidValue(where, f"expected a string, got {self._values.kind(value)}")
+            raise InvalidValue(where, f"expected a string, got {self._values.described(value)}")
         return self._values.text(value, where)
 
     def _table(self, value: Raw) -> dict[str, Raw]:
         where = "Tool.execute: argument 2 (parameters)"
         if value is not None and not self._values.is_table(value):
-            raise InvalidValue(where, f"expected a table, got {self._values.kind(value)}")
+            raise InvalidValue(where, f"expected a table, got {self._values.described(value)}")
         return self._values.mapping(value, where)
 
 

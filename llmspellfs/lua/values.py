@@ -3,7 +3,7 @@
 Lua strings are bytes. Going in, text becomes UTF-8, and surrogates that stood for bytes that are not
 UTF-8 become those bytes again; `None` inside a list or an object is `JSON.null`; integers beyond 64 bits
 become floats, as Lua's own numerals do. Coming out, a table with the keys 1…n is a list, one with text
-keys an object; an empty one is what its marker says, else an object. No Python object ever stands in a
+keys an object; an empty one is what its mark says, else an object. No Python object ever stands in a
 table that goes in. A `Values` belongs to the thread of its runtime.
 """
 
@@ -27,10 +27,10 @@ _LIMIT = 1 << 63
 
 
 class Marks(NamedTuple):
-    """What `prelude.lua` gives for telling tables apart and for marking them."""
+    """What `tables.lua` gives for telling tables apart and for marking them."""
 
     look: Raw
-    """From a table to its marker (`array`, `object`, `null` or nil) and its address."""
+    """From a table to its mark (`array`, `object`, `null` or nil) and its address."""
     as_array: Raw
     as_object: Raw
     fall_through: Raw
@@ -96,11 +96,11 @@ class Values:
         return table if found else self._marks.as_array(table)
 
     def as_array(self, table: Raw) -> Raw:
-        """Mark *table* as a list, so that it is one in JSON while it is empty; None where its metatable is its own."""
+        """Return *table*, marked as a list, so that it is one in JSON while it is empty."""
         return self._marks.as_array(table)
 
     def as_object(self, table: Raw) -> Raw:
-        """Mark *table* as an object; as in `as_array`."""
+        """Return *table*, marked as an object; as in `as_array`."""
         return self._marks.as_object(table)
 
     def record(self, fields: Mapping[str, object]) -> Raw:

@@ -68,6 +68,15 @@ class Event:
         return fields
 
 
+def read_line(line: object) -> dict[str, Any]:
+    """Return what *line* says, which may have been altered: nothing where it is no event line any more."""
+    try:
+        told = json.loads(line) if isinstance(line, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def event_kinds(patterns: Iterable[str]) -> tuple[str, ...]:
     """Return the kinds of events that fit any of *patterns*, in which `*` is any characters and `?` one.
 

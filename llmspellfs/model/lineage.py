@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from llmspellfs.model.run import UNFINISHED
 from llmspellfs.model.times import iso
 
 Node: TypeAlias = "tuple[str, int]"
@@ -23,11 +24,13 @@ class Link:
     at_ns: int
     script: str | None = None
     run: str | None = None
+    is_unfinished: bool = False
+    """Whether the run has no end in the trail: it goes on, or its process was killed."""
 
     @property
     def label(self) -> str:
         """Say it in a word or two."""
-        return self.script or self.how
+        return f"{self.script or self.how}{f', {UNFINISHED}' if self.is_unfinished else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Lineage:
             {
                 **self._shown(branch.node), "how": branch.link.how, "at": iso(branch.link.at_ns),
                 "script": branch.link.script, "run": branch.link.run,
+                **({"unfinished": True} if branch.link.is_unfinished else {}),
                 **({"again": True} if branch.is_again else {side: self._tree(branch.branches, side)}),
             }
             for branch in branches

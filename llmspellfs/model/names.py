@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 from llmspellfs.errors import InvalidName, NameNotText, NameTooLong
 
@@ -42,13 +43,15 @@ def split_path(path: str) -> tuple[str, ...]:
     """Return the components of an artifact's name; raise InvalidName where it is no path inside a session."""
     if not isinstance(path, str):
         raise InvalidName(path, "expected text")
-    if len(_utf8(path)) > MAX_PATH:
+    size = len(_utf8(path))
+    if size > MAX_PATH:
         raise NameTooLong(path[:40] + "…", f"more than {MAX_PATH} bytes")
     parts = tuple(path.split("/"))
-    for part in parts:
-        if not part or part in {".", ".."}:
-            raise InvalidName(path, "expected a path without empty, '.' or '..' parts")
-        check_component(part)
+    if "" in parts or "." in parts or ".." in parts:
+        raise InvalidName(path, "expected a path without empty, '.' or '..' parts")
+    if size > MAX_COMPONENT or "\0" in path:
+        for part in parts:
+            check_component(part)
     if parts[0] == CONTROL:
         raise InvalidName(path, f"{CONTROL} is reserved")
     return parts
@@ -65,17 +68,23 @@ def from_view_name(component: str) -> str:
 
 
 def dirname_for(name: str, is_taken: Callable[[str], bool]) -> str:
-    """Return the directory name of a session called *name*: the first of it, `~2`, `~3`… that is not taken."""
+    """Return the directory name of a session called *name*: the first of its candidates that is not taken."""
+    return next(candidate for candidate in dirnames(name) if not is_taken(candidate))
+
+
+def dirnames(name: str) -> Iterator[str]:
+    """Yield what a session called *name* may have for a directory name, best first; raise InvalidName.
+
+    That is the name itself, then with `~2`, `~3`… behind it.
+    """
     base = view_name(name)
     if base in {".", ".."}:
         base = base.replace(".", "%2E")
     if "\0" in base or not base:
         raise InvalidName(name, "expected a name" if not base else "a name holds no NUL")
-    candidate, number = _cut(base, ""), 1
-    while is_taken(candidate):
-        number += 1
-        candidate = _cut(base, f"~{number}")
-    return candidate
+    yield _cut(base, "")
+    for number in count(2):
+        yield _cut(base, f"~{number}")
 
 
 def _cut(base: str, suffix: str) -> str:

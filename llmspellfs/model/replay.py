@@ -8,7 +8,11 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from llmspellfs.errors import InvalidValue
+from llmspellfs.model.run import Status
 from llmspellfs.model.times import NS, iso
+
+MAX_SECONDS = 1e9
+"""The longest time that a replay may be given."""
 
 
 class Mode(StrEnum):
@@ -100,8 +104,11 @@ class Wanted:
             raise InvalidValue("checkpoint", "expected either a checkpoint or a first event (from), not both")
         if self.first is not None and self.first < 1:
             raise InvalidValue("from", f"expected a seq of 1 or more, not {self.first}")
-        if self.timeout_seconds is not None and not self.timeout_seconds > 0:
-            raise InvalidValue("timeout_seconds", f"expected more than 0, not {self.timeout_seconds:g}")
+        if self.last is not None and self.last < 1:
+            raise InvalidValue("to", f"expected a seq of 1 or more, not {self.last}")
+        if self.timeout_seconds is not None and not 0 < self.timeout_seconds <= MAX_SECONDS:
+            what = "more than 0" if self.timeout_seconds <= 0 else f"at most {MAX_SECONDS:g}"
+            raise InvalidValue("timeout_seconds", f"expected {what}, not {self.timeout_seconds:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,8 @@ class Replayed:
     runs: int = 0
     """Scripts that were run again."""
     outcomes: tuple[Outcome, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """What was too much to be recorded, so that it was not brought to a script or not compared."""
 
     @property
     def ok(self) -> bool:
@@ -165,7 +174,10 @@ class Replayed:
             "mismatches": [one.document() for one in self.mismatches],
         }  # fmt: skip
         if self.mode is Mode.RERUN:
-            told |= {"runs": self.runs, "artifacts": [one.document() for one in self.outcomes]}
+            told |= {
+                "runs": self.runs, "artifacts": [one.document() for one in self.outcomes],
+                "partial": bool(self.left_out), "left_out": list(self.left_out),
+            }  # fmt: skip
         return told
 
 
@@ -188,8 +200,8 @@ class Replayability:
     last_ns: int
     checkpoints: tuple[tuple[int, int, str | None], ...] = ()
     """Number, seq and label of each."""
-    runs: tuple[tuple[str, str, int | None], ...] = ()
-    """Id, script and exit status of each run that is recorded in it."""
+    runs: tuple[tuple[str, str | None, Status], ...] = ()
+    """Id, script and exit status, or how it ended otherwise, of each run of which its trail tells."""
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""

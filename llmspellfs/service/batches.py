@@ -21,7 +21,7 @@ from llmspellfs.service.creation import NewSession, checked, create
 from llmspellfs.service.engine import Engine, Transaction, check_active
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.paths import Place
-from llmspellfs.service.session_rules import find_session
+from llmspellfs.service.session_rules import Dirnames, find_session
 from llmspellfs.service.versions import DEFAULT_TYPE, Given, check_given
 from llmspellfs.storage import entries
 from llmspellfs.storage.batches import NewFile, insert_files, place_all, taken_names
@@ -29,6 +29,9 @@ from llmspellfs.storage.contents import Placed
 from llmspellfs.storage.ingest import Staged
 
 _BYTES = (bytes, bytearray, memoryview)
+_WAITING = 500
+"""New files that wait together at most: Python's collector looks through all that is there, again and again. With no
+bound, and a frozen dataclass for each content, it took 6 µs of an artifact's 58 µs; with both, 2 µs."""
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
@@ -65,9 +68,9 @@ def put_many(
     if not wanted:
         return []
     try:
-        return _commit(engine, session, each(wanted, lambda item: _prepare(intake, item, trusting=True)), by)
+        return _commit(engine, session, each(wanted, _Preparing(intake, trusting=True).ready), by)
     except Vanished:
-        return _commit(engine, session, each(wanted, lambda item: _prepare(intake, item, trusting=False)), by)
+        return _commit(engine, session, each(wanted, _Preparing(intake, trusting=False).ready), by)
 
 
 def create_many(engine: Engine, items: Iterable[NewSession], by: Origin | None) -> list[Session]:
@@ -76,7 +79,8 @@ def create_many(engine: Engine, items: Iterable[NewSession], by: Origin | None) 
     if not ready:
         return []
     with engine.write(by, inos=len(ready) + 32) as tx:
-        return each(ready, lambda one: create(tx, engine.config.max_sessions, one))
+        names = Dirnames(tx)
+        return each(ready, lambda one: create(tx, engine.config.max_sessions, one, names))
 
 
 def each(items: Iterable[_Item], work: Callable[[_Item], _Made]) -> list[_Made]:
@@ -91,12 +95,29 @@ def each(items: Iterable[_Item], work: Callable[[_Item], _Made]) -> list[_Made]:
     return made
 
 
-def _prepare(intake: Intake, item: NewArtifact, *, trusting: bool) -> _Ready:
-    *_, name = split_path(item.name)
-    if not isinstance(item.content, _BYTES):
-        raise InvalidValue("content", f"expected bytes, not {type(item.content).__name__}")
-    given = check_given(*item[2:])
-    return _Ready(item.name, item.name[: -len(name) - 1], name, intake.stage(item.content, trusting=trusting), given)
+class _Preparing:
+    """Checks the items of a batch, and stages their contents."""
+
+    def __init__(self, intake: Intake, *, trusting: bool) -> None:
+        self._intake, self._trusting = intake, trusting
+        self._kinds: dict[str | None, Given] = {}
+        """What a type alone gives, of the types seen so far."""
+
+    def ready(self, item: NewArtifact) -> _Ready:
+        """Return *item* checked and staged; raises as `Artifacts.put`."""
+        path, content, kind, mime, description, tags, custom = item
+        name = split_path(path)[-1]
+        if not isinstance(content, _BYTES):
+            raise InvalidValue("content", f"expected bytes, not {type(content).__name__}")
+        is_plain = mime is description is tags is custom is None
+        given = self._of_kind(kind) if is_plain else check_given(kind, mime, description, tags, custom)
+        return _Ready(path, path[: -len(name) - 1], name, self._intake.stage(content, trusting=self._trusting), given)
+
+    def _of_kind(self, kind: str | None) -> Given:
+        known = self._kinds.get(kind) if kind is None or isinstance(kind, str) else None
+        if known is None:
+            known = self._kinds[kind] = check_given(kind, None, None, None, None)
+        return known
 
 
 def _commit(engine: Engine, ref: str, ready: Sequence[_Ready], by: Origin | None) -> list[str]:
@@ -137,7 +158,8 @@ class _Batch:
         if one.name in taken:
             self._store_again(one, Place(self._session.sid, folder, one.name), content, (ino, self._attributes))
             return
-        self._check_room()
+        if self._limit:
+            self._check_room()
         taken.add(one.name)
         given, now = one.given, self._tx.now_ns
         self._waiting.append(
@@ -148,6 +170,8 @@ class _Batch:
                 given.description or "", given.tags or (), given.custom or {}, now,
             )
         )  # fmt: skip
+        if len(self._waiting) == _WAITING:
+            self._flush()
 
     def _enter(self, one: _Ready) -> tuple[int, set[str]]:
         """Look up, or make, the folder of *one*, after whatever stands before it in the batch."""
@@ -168,10 +192,9 @@ class _Batch:
         self._ids.append(f"{self._session.id}/{row.facts.sequence}/{content.hash}")
 
     def _check_room(self) -> None:
-        if self._limit:
-            count = self._tx.journal.touch(self._session.sid).artifact_count + len(self._waiting)
-            if count >= self._limit:
-                raise LimitExceeded("max_artifacts_per_session", self._limit)
+        count = self._tx.journal.touch(self._session.sid).artifact_count + len(self._waiting)
+        if count >= self._limit:
+            raise LimitExceeded("max_artifacts_per_session", self._limit)
 
     def _flush(self) -> None:
         if not self._waiting:

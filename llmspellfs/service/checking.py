@@ -5,15 +5,14 @@ Nothing is changed and nothing raised for what is wrong: problems are lines, and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
 from llmspellfs.errors import SpellError
-from llmspellfs.model.event import FIRST_PREV, line_hash, state_hash
-from llmspellfs.model.times import iso
+from llmspellfs.model.event import read_line, state_hash
+from llmspellfs.service.chain import Chain
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.paths import path_of
 from llmspellfs.storage import audit, contents
@@ -63,39 +62,20 @@ def verify(db: Connection, sid: int | None = None) -> list[ChainReport]:
     return [_verify_chain(db, chain) for chain in audit.chains(db, sid)]
 
 
-def _verify_chain(db: Connection, chain: audit.Chain) -> ChainReport:
-    prev, seq, ends, last_ns = FIRST_PREV, 0, 0, ""
+def _verify_chain(db: Connection, told: audit.Chain) -> ChainReport:
+    chain = Chain()
+    for line in audit.lines(db, told.sid):
+        found = next(chain.breaks(line, read_line(line.text)), None)
+        if found is not None:
+            why = f"event {chain.seq + 1}: {found.problem}"
+            return ChainReport(told.id, told.dirname, chain.seq + 1, told.head, why)
+        chain.pass_by(line)
     problem: str | None = None
-    for line in audit.lines(db, chain.sid):
-        seq += 1
-        ends += len(line.text.encode("utf-8", "replace")) + 1
-        problem = _check_line(line, seq, prev, ends, last_ns)
-        if problem is not None:
-            return ChainReport(chain.id, chain.dirname, seq, chain.head, f"event {seq}: {problem}")
-        prev, last_ns = line_hash(line.text), json.loads(line.text)["at"]
-    if seq != chain.seq:
-        problem = f"event {seq + 1}: missing; the session counts {chain.seq}"
-    elif prev != chain.head:
-        problem = f"event {seq}: altered; its hash is not the session's head"
-    return ChainReport(chain.id, chain.dirname, seq, chain.head, problem)
-
-
-def _check_line(line: audit.Line, seq: int, prev: str, ends: int, last_at: str) -> str | None:
-    """Return what is wrong with *line* as the event *seq* after the one with the hash *prev*, or None."""
-    try:
-        fields = json.loads(line.text)
-        told = (fields["seq"], fields["kind"], fields["prev"], fields["at"])
-    except (ValueError, KeyError, TypeError):
-        return "altered; not an event line"
-    if line.seq != seq or told[0] != seq:
-        return f"missing or out of order; found {told[0]}"
-    if told[2] != prev:
-        return "does not follow the event before it; one of the two was altered"
-    if told[1] != line.kind or line.ends != ends or told[3] != iso(line.at_ns):
-        return "altered; the index disagrees with its line"
-    if str(told[3]) < last_at:
-        return "altered; earlier than the event before it"
-    return None
+    if chain.seq != told.seq:
+        problem = f"event {chain.seq + 1}: missing; the session counts {told.seq}"
+    elif chain.prev != told.head:
+        problem = f"event {chain.seq}: altered; its hash is not the session's head"
+    return ChainReport(told.id, told.dirname, chain.seq, told.head, problem)
 
 
 def fsck(engine: Engine, progress: Progress | None = None) -> FsckReport:

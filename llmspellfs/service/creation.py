@@ -12,7 +12,7 @@ from llmspellfs.model.names import from_view_name
 from llmspellfs.model.session import Session, Status
 from llmspellfs.model.values import check_metadata, check_tags, check_text
 from llmspellfs.service.engine import Transaction
-from llmspellfs.service.session_rules import check_limit, dirname_of, find_session, free_dirname, insert_session
+from llmspellfs.service.session_rules import Dirnames, check_limit, find_session, free_dirname, insert_session
 from llmspellfs.storage.sessions import SessionRow
 
 
@@ -55,12 +55,15 @@ def checked(new: NewSession, session_id: str) -> Checked:
     )
 
 
-def create(tx: Transaction, limit: int, ready: Checked) -> Session:
-    """Make the session *ready*; *limit* is `max_sessions`. Raises as `Sessions.create`."""
+def create(tx: Transaction, limit: int, ready: Checked, names: Dirnames | None = None) -> Session:
+    """Make the session *ready*, called by *names* where several are made; *limit* is `max_sessions`.
+
+    Raises as `Sessions.create`.
+    """
     new = ready.new
     check_limit(tx, limit)
     above = find_session(tx.db, new.parent).id if new.parent else None
-    directory = dirname_of(tx, ready.name) if new.dirname is None else free_dirname(tx, new.dirname)
+    directory = (names or Dirnames(tx)).free(ready.name) if new.dirname is None else free_dirname(tx, new.dirname)
     row = SessionRow(
         ready.name, directory, ready.description, Status.ACTIVE, ready.tags, ready.metadata, above, None, None
     )

@@ -62,6 +62,9 @@ class Witness(Protocol):
     def read(self, artifact: Artifact) -> None:
         """Take note of *artifact*, whose content is read."""
 
+    def looked(self, scope: str, key: str, text: str | None) -> None:
+        """Take note of the value of a *key* of State, as JSON, before it was set; None where it did not matter."""
+
     def freezes(self, session: Session) -> None:
         """Write what belongs into the active *session* while that is possible."""
 

@@ -13,6 +13,7 @@ from llmspellfs.storage.ingest import Ingest, Staged, stage_bytes
 from llmspellfs.storage.spool import SpoolFile
 
 _BLOCK = 1 << 20
+_BUFFERS = (bytes, bytearray, memoryview)
 
 
 class MemoryFile:
@@ -52,14 +53,14 @@ class Intake:
         *trusting*: chunks that the store has already are not stored again; they may be purged before they are named.
         """
         config = self._engine.config
-        if isinstance(content, bytes | bytearray | memoryview):
+        if isinstance(content, _BUFFERS):
             return stage_bytes(
                 content, self._engine.rooms.blobs, config.artifact_compression_threshold,
                 max_size=config.max_artifact_size, known=self._is_known if trusting else None,
             )  # fmt: skip
         ingest = self.begin(trusting=trusting)
         while block := content.read(_BLOCK):
-            if not isinstance(block, bytes | bytearray | memoryview):
+            if not isinstance(block, _BUFFERS):
                 raise InvalidValue("content", "expected a file of bytes, not of text")
             ingest.feed(block)
             if progress is not None:

@@ -105,7 +105,7 @@ class _Graph:
 
     def _made_by_runs(self, node: Node) -> list[Link]:
         return [
-            Link(source.key, node, "run", run.started_ns, run.script, run.id)
+            Link(source.key, node, "run", run.started_ns, run.script, run.id, run.finished_ns is None)
             for run in self._makers.get(node, ())
             for made in run.made
             if made.key == node
@@ -115,7 +115,7 @@ class _Graph:
 
     def _read_by_runs(self, node: Node) -> list[Link]:
         return [
-            Link(node, made.key, "run", run.started_ns, run.script, run.id)
+            Link(node, made.key, "run", run.started_ns, run.script, run.id, run.finished_ns is None)
             for run in self._readers.get(node, ())
             for index, source in enumerate(run.read)
             if source.key == node

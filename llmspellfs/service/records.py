@@ -1,14 +1,14 @@
 """Recording a run: which script ran, with what, what it read and made.
 
 A recorder follows the work of one thread. In each session that it changes it leaves the events `run.started` and
-`run.finished`, and the record and the script's text as `system_generated` artifacts: when the run ends, or right
-before the run freezes the session. A session that was frozen before has the events only, and so has one where the
-two would go beyond `max_artifacts_per_session`. What a run only looked at is not touched.
+`run.finished`, and the record, the script's text and its modules' as `system_generated` artifacts: when the run ends,
+or right before the run freezes the session. A session that was frozen before has the events only, and so has one where
+these would go beyond `max_artifacts_per_session`. What a run only looked at is not touched. `run.finished` holds the
+hash of the record: anybody can store an artifact that looks like one, but no event.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -24,11 +24,12 @@ from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, SpellError, Vanished
 from llmspellfs.model.artifact import Artifact, Entry, Ownership
 from llmspellfs.model.event import Origin
-from llmspellfs.model.run import FOLDER, MIME_TYPE, SCRIPT_MIME_TYPE, Run, RunScript, Touched
+from llmspellfs.model.run import FOLDER, MIME_TYPE, SCRIPT_MIME_TYPE, Run, RunScript, Status, Touched
 from llmspellfs.model.session import Session
 from llmspellfs.service import undelete, versions
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.intake import Intake
+from llmspellfs.service.recalling import Recall, within
 from llmspellfs.service.versions import Given
 from llmspellfs.storage import contents, runs, sessions
 from llmspellfs.storage.contents import Placed
@@ -40,6 +41,15 @@ _BATCH = 64
 """Sessions whose records are written in one transaction."""
 _MAX_ERROR = 500
 _EMPTY: frozenset[int] = frozenset()
+
+
+class RunEnded(BaseException):
+    """Ends what a thread does for a recorded run that was ended from outside; *status* says by what."""
+
+    def __init__(self, status: str) -> None:
+        """Keep the status."""
+        super().__init__(status)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,11 @@ class Recorder:
         """What is known of the run so far."""
         self.status: int | None = None
         """The script's exit status."""
+        self.recall = Recall()
+        """What the run uses beside sessions."""
+        self._asked: str | None = None
+        self._is_over = False
+        self._turn = threading.Lock()
         self._before: dict[int, int] = {}
         """The seq that each session had before the run changed it."""
         self._begun: set[int] = set()
@@ -72,6 +87,8 @@ class Recorder:
         self._stretches: list[_Stretch] = []
         self._read: dict[tuple[str, int, int], Touched] = {}
         self._own: dict[str, frozenset[int]] = {}
+        self._records: dict[int, str] = {}
+        """By session the hash of the record that was stored there last."""
 
     def __enter__(self) -> Self:
         """Begin to follow this thread."""
@@ -84,13 +101,31 @@ class Recorder:
     ) -> None:
         """Write the records."""
         self._engine.witnesses.pop(self._thread, None)
-        why = None if error is None else str(error)[:_MAX_ERROR] or type(error).__name__
-        status = self.status if error is None else 1
-        self.run = replace(self.run, finished_ns=self._engine.now(), status=status, error=why)
-        try:
-            self._write_all()
-        except SpellError as failed:
-            _log.warning("the run of %s is not recorded: %s", self._script.name, failed.message)
+        if isinstance(error, RunEnded):
+            self._end(error.status, None)
+        elif error is None:
+            self._end(self.status, None)
+        else:
+            self._end(1, str(error)[:_MAX_ERROR] or type(error).__name__)
+
+    def ask(self, status: str) -> None:
+        """Have the thread that is followed end at its next change of the store; RunEnded is raised there."""
+        self._asked = status
+
+    def cut(self) -> None:
+        """Write the records from another thread, as the process is about to be ended; `ask` said by what."""
+        self._end(self._asked, None)
+
+    def _end(self, status: Status, why: str | None) -> None:
+        with self._turn:
+            if self._is_over:
+                return
+            self._is_over = True
+            self.run = replace(self.run, finished_ns=self._engine.now(), status=status, error=why)
+            try:
+                self._write_all()
+            except SpellError as failed:
+                _log.warning("the run of %s is not recorded: %s", self._script.name, failed.message)
 
     # What the engine tells
 
@@ -111,6 +146,12 @@ class Recorder:
             if tally.seq > tally.first:
                 self._before.setdefault(sid, tally.first)
                 self._stretches.append(_Stretch(sid, tally.first, tally.seq, len(self._read)))
+        if self._asked is not None:
+            raise RunEnded(self._asked)
+
+    def looked(self, scope: str, key: str, text: str | None) -> None:
+        """Remember what a key of State was."""
+        self.recall.looked(scope, key, text)
 
     def read(self, artifact: Artifact) -> None:
         """Remember that *artifact* was read."""
@@ -143,7 +184,8 @@ class Recorder:
         self._tell_start(self._journal, sid)
 
     def _tell_start(self, journal: Journal, sid: int) -> None:
-        told = {"run": self.run.id, "script": self.run.script, "hash": self.run.script_hash}
+        name = self.run.script.encode("utf-8", "backslashreplace").decode()  # a line is text, whatever a file is called
+        told = {"run": self.run.id, "script": name, "hash": self.run.script_hash}
         journal.append(sid, "run.started", None, **told)
 
     # Writing
@@ -154,44 +196,53 @@ class Recorder:
             self._write(self.run, sids[start : start + _BATCH])
 
     def _write(self, run: Run, sids: list[int], *, starts: bool = False) -> None:
-        text = json.dumps(run.document(), indent=1).encode("ascii")
-        try:
-            self._commit(run, sids, self._stage(text, trusting=True), starts)
-        except Vanished:
-            self._commit(run, sids, self._stage(text, trusting=False), starts)
+        with self._engine.index.read() as db:
+            told = [(sid, within(run, runs.id_of(db, sid))) for sid in sids]
+        for one in {id(one): one for _, one in told}.values():
+            mine = [sid for sid, other in told if other is one]
+            try:
+                self._commit(one, mine, self._stage(one, trusting=True), starts)
+            except Vanished:
+                self._commit(one, mine, self._stage(one, trusting=False), starts)
 
-    def _stage(self, text: bytes, *, trusting: bool) -> list[Staged]:
-        return [self._intake.stage(one, trusting=trusting) for one in (self._script.text, text)]
+    def _stage(self, run: Run, *, trusting: bool) -> list[tuple[str, str, Staged]]:
+        """Bring in the script, its modules and the record; return of each its name, its MIME type and its content."""
+        modules = ((one.artifact, SCRIPT_MIME_TYPE, self.recall.modules[one.name]) for one in run.modules)
+        script = (run.script_artifact, SCRIPT_MIME_TYPE, self._script.text)
+        parts = dict.fromkeys([script, *modules, (run.artifact, MIME_TYPE, run.to_json())])
+        return [(name, mime, self._intake.stage(text, trusting=trusting)) for name, mime, text in parts]
 
-    def _commit(self, run: Run, sids: list[int], staged: list[Staged], starts: bool) -> None:
+    def _commit(self, run: Run, sids: list[int], staged: list[tuple[str, str, Staged]], starts: bool) -> None:
         own: dict[str, frozenset[int]] = {}
         made = Counter(one.session_id for one in run.made)
         with self._engine.write(self._by) as tx:
-            placed = [contents.place(tx.db, one, self._engine.rooms.blobs) for one in staged]
+            blobs = self._engine.rooms.blobs
+            placed = [(name, mime, contents.place(tx.db, one, blobs)) for name, mime, one in staged]
             for sid in sids:
                 session = sessions.load(tx.db, sid)
                 if session is None:
                     continue
                 if starts:
                     self._tell_start(tx.journal, sid)
-                if session.is_active and self._has_room(tx, session):
+                if session.is_active and self._has_room(tx, session, len(placed)):
                     with suppress(NotAFolder, IsAFolder, AlreadyExists):  # something else has the name
-                        own[session.id] = self._store(tx, session, run, placed)
+                        own[session.id] = self._store(tx, session, placed)
+                        self._records[sid] = placed[-1][2].hash
                 if run.finished_ns is not None:
-                    told = {"run": run.id, "status": run.status, "made": made[session.id]}
+                    record = self._records.get(sid, placed[-1][2].hash)
+                    told = {"run": run.id, "status": run.status, "made": made[session.id], "record": record}
                     tx.journal.append(sid, "run.finished", None, **told)
         for session_id, mine in own.items():
             self._own[session_id] = self.hidden(session_id) | mine
 
-    def _has_room(self, tx: Transaction, session: Session) -> bool:
+    def _has_room(self, tx: Transaction, session: Session, more: int) -> bool:
         limit = self._engine.config.max_artifacts_per_session
-        return not limit or tx.journal.touch(session.sid).artifact_count + 2 <= limit
+        return not limit or tx.journal.touch(session.sid).artifact_count + more <= limit
 
-    def _store(self, tx: Transaction, session: Session, run: Run, placed: list[Placed]) -> frozenset[int]:
-        """Store the script and the record; return the sequences of those that were not there."""
+    def _store(self, tx: Transaction, session: Session, placed: list[tuple[str, str, Placed]]) -> frozenset[int]:
+        """Store what is *placed*; return the sequences of those artifacts that were not there."""
         made = set()
-        names = ((run.script_artifact, SCRIPT_MIME_TYPE), (run.artifact, MIME_TYPE))
-        for (name, mime), content in zip(names, placed, strict=True):
+        for name, mime, content in placed:
             before = tx.journal.touch(session.sid).next_sequence
             entry = self._put(tx, session, name, content, Given("system_generated", mime))
             if entry.facts.sequence >= before:
@@ -207,7 +258,7 @@ class Recorder:
     def _composed(self, only: int | None = None) -> Run:
         """Return the run with what it read and made so far; *only* in one session, which has all of that then."""
         with self._engine.index.snapshot() as db:
-            ids = {sid: runs.id_of(db, sid) for sid in self._before if only in {None, sid}}
+            ids = {sid: runs.id_of(db, sid) for sid in list(self._before) if only in {None, sid}}
             made = [
                 Touched(ids[part.sid], *told, part.reads)
                 for part in self._stretches
@@ -216,7 +267,8 @@ class Recorder:
             ]
         last = {(one.key, one.version): one for one in made if not one.name.startswith(f"{FOLDER}/")}
         touched = {ids[sid]: seq for sid, seq in self._before.items() if sid in ids}
-        return replace(self.run, sessions=touched, read=tuple(self._read.values()), made=tuple(last.values()))
+        run = replace(self.run, sessions=touched, read=tuple(self._read.values()), made=tuple(last.values()))
+        return self.recall.told(run)
 
 
 _UNLIMITED = Config()

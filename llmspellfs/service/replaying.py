@@ -65,6 +65,8 @@ class Replaying:
     stopped: str | None = None
     done: int = 0
     at_ns: tuple[int, int] | None = None
+    made: str | None = None
+    """The id of the new session."""
 
     def run(self) -> Steps:
         """Yield the steps as they are done, and return what came of it."""
@@ -74,7 +76,8 @@ class Replaying:
         replica = Replica(self.engine, self.session) if self.wanted.mode is Mode.EXACT else None
         if replica is not None:
             with self.engine.write(self.by, inos=32 + stepper.tree.count) as tx:
-                replica.begin(tx, stepper, self.wanted, self.span)
+                made = replica.begin(tx, stepper, self.wanted, self.span)
+            self.made = made.id
         for batch in self._batches(stepper):
             if replica is not None:
                 with self.engine.write(self.by, inos=32 + len(batch)) as tx:
@@ -165,14 +168,13 @@ class Replaying:
             with self.engine.index.snapshot() as db:
                 self.mismatches += stepper.final(db, seq)
             self._check_base(stepper)
-        made = None
         if replica is not None:
             with self.engine.write(self.by) as tx:
                 if self.wanted.compare and self.stopped is None:
                     self.mismatches += replica.differences(tx, stepper, seq)
-                made = replica.finish(tx, len(self.mismatches), self.stopped).id
+                replica.finish(tx, len(self.mismatches), self.stopped)
         begun, ended = self.at_ns or (0, 0)
         return Replayed(
-            self.wanted.mode, self.session.id, made, first, last, self.done, len(self.contents - {""}),
+            self.wanted.mode, self.session.id, self.made, first, last, self.done, len(self.contents - {""}),
             self.clock.elapsed_ns, ended - begun, tuple(self.mismatches), self.stopped,
         )  # fmt: skip

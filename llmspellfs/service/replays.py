@@ -1,10 +1,13 @@
 """Replaying sessions: whether it can be done, and doing it; `store.replays`.
 
-What is replayed is never changed. A missing or harmed line, row or content is a mismatch, not an error.
+What is replayed is never changed. A missing or harmed line, row or content is a mismatch, not an error. A replay that
+is broken off, by an error or by whoever follows its steps, leaves no session behind.
 """
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from llmspellfs.errors import InvalidValue, NotFound
@@ -17,10 +20,12 @@ from llmspellfs.service.engine import Engine
 from llmspellfs.service.moments import resolve
 from llmspellfs.service.replaying import Clock, Replaying
 from llmspellfs.service.rerunning import Runner
-from llmspellfs.service.runs import Runs
+from llmspellfs.service.runs import Runs, trailed
 from llmspellfs.service.session_rules import find_trail
 from llmspellfs.storage import journal, replay, sessions
 from llmspellfs.storage.index import Connection
+
+_log = logging.getLogger(__name__)
 
 
 class Replays:
@@ -41,24 +46,28 @@ class Replays:
     ) -> Replayed:
         """Replay the session *ref* as *wanted* says (`exact` by default) and return what came of it.
 
-        *on_progress* gets each Step, outside of any transaction; what it raises ends the replay. *runner* runs a script
-        for `rerun`. Raises NotFound for the session, a seq or a checkpoint that never was, InvalidValue for a range
-        that is none, and LimitExceeded.
+        *on_progress* gets each Step, outside of any transaction. What it raises ends the replay, in every mode alike,
+        and is raised here; a new session is deleted then. *runner* runs a script for `rerun`. Raises NotFound for the
+        session, a seq or a checkpoint that never was, and where `rerun` finds no run; InvalidValue for a range that is
+        none; NotAllowed for `rerun` without a *runner*; LimitExceeded, StoreBusy and NoSpace.
         """
-        steps = self.steps(ref, wanted, runner=runner, by=by)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as done:
-                result: Replayed = done.value
-                return result
-            if on_progress is not None:
-                on_progress(step)
+        with closing(self.steps(ref, wanted, runner=runner, by=by)) as steps:
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as done:
+                    result: Replayed = done.value
+                    return result
+                if on_progress is not None:
+                    on_progress(step)
 
     def steps(
         self, ref: str, wanted: Wanted | None = None, *, runner: Runner | None = None, by: Origin | None = None
     ) -> Steps:
-        """Replay as `replay` does, step by step: what comes of it is the value that the generator returns."""
+        """Replay as `replay` does, step by step: what comes of it is the value that the generator returns.
+
+        A generator that is closed before its end deletes the new session.
+        """
         wanted = wanted or Wanted()
         clock = Clock(wanted.timeout_seconds)
         with self._engine.index.snapshot() as db:
@@ -66,8 +75,27 @@ class Replays:
             span = _range(db, session, wanted, self._engine.now())
         if wanted.mode is Mode.RERUN:
             job = rerunning.Job(self._engine, self._runs, session, span, wanted, runner, by)
-            return rerunning.rerun(job, clock.left)
-        return Replaying(self._engine, session, span, wanted, by, clock).run()
+            return self._whole(job, rerunning.rerun(job, clock.left), by)
+        replaying = Replaying(self._engine, session, span, wanted, by, clock)
+        return self._whole(replaying, replaying.run(), by)
+
+    def _whole(self, work: Replaying | rerunning.Job, steps: Steps, by: Origin | None) -> Steps:
+        """Yield *steps*; where they are broken off, delete the session that *work* has made."""
+        try:
+            return (yield from steps)
+        except BaseException:
+            if work.made is not None:
+                self._discard(work.made, by)
+            raise
+
+    def _discard(self, session_id: str, by: Origin | None) -> None:
+        from llmspellfs.service.store import Store
+
+        try:
+            with suppress(NotFound):  # it was not made yet
+                Store(self._engine).sessions.delete(session_id, by=by)
+        except Exception as error:  # noqa: BLE001  what broke the replay off is what is told
+            _log.warning("session %s, of a replay that was broken off, stays: %s", session_id, error)
 
     def can_replay(self, ref: str) -> tuple[bool, str | None]:
         """Return whether all that history keeps of *ref* can be replayed, and if not, why; its chain is verified."""
@@ -83,16 +111,23 @@ class Replays:
             session = find_trail(db, ref)
             found = _known(db, session, replay.missing_rows(db, session.sid).get(session.sid, 0))
             problem = checking.verify(db, session.sid)[0].problem
+            runs = tuple(run.summary() for run in trailed(db, session.sid).get(session.sid, ()))
         if found.why_not is None and problem is not None:
             found = replace(found, why_not=f"its audit trail does not verify: {problem}")
-        runs = [] if found.why_not == _PURGED else self._runs.of(session.id)
-        return replace(found, runs=tuple((run.id, run.script, run.status) for run in runs))
+        return replace(found, runs=runs)
 
     def replayable(self) -> list[Replayability]:
         """Return every live session of which all that history keeps can be replayed; chains are not verified."""
         with self._engine.index.snapshot() as db:
             missing = replay.missing_rows(db)
-            found = [_known(db, session, missing.get(session.sid, 0)) for session in sessions.live(db)]
+            runs = trailed(db)
+            found = [
+                replace(
+                    _known(db, session, missing.get(session.sid, 0)),
+                    runs=tuple(run.summary() for run in runs.get(session.sid, ())),
+                )
+                for session in sessions.live(db)
+            ]
         return [one for one in found if one.why_not is None]
 
 

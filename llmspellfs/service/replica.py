@@ -20,7 +20,7 @@ from llmspellfs.service import versions
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.moves import NOUNS
 from llmspellfs.service.rebuilding import Key, Tree
-from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, insert_session
+from llmspellfs.service.session_rules import check_limit, dirname_of, insert_session
 from llmspellfs.service.stepping import Stepped, Stepper
 from llmspellfs.storage import entries, replay, runs, sessions
 from llmspellfs.storage.entries import NewEntry
@@ -43,7 +43,7 @@ class Replica:
         self._live: dict[Key, Entry] = {}
         self.session: Session | None = None
 
-    def begin(self, tx: Transaction, stepper: Stepper, wanted: Wanted, span: tuple[int, int]) -> None:
+    def begin(self, tx: Transaction, stepper: Stepper, wanted: Wanted, span: tuple[int, int]) -> Session:
         """Make the session with the state that *stepper* begins with; raise LimitExceeded (`max_sessions`)."""
         check_limit(tx, self._engine.config.max_sessions)
         then = stepper.fields or self._original
@@ -60,9 +60,9 @@ class Replica:
         tx.journal.append(made.sid, "replay.started", None, of=told)
         self.session = made
         for path, entry in _folders_first(stepper.tree):
-            self._insert(
-                tx, entry, f"{NOUNS[entry.kind]}.{'stored' if entry.kind is Kind.FILE else 'created'}", path, {}
-            )
+            verb = "stored" if entry.kind is Kind.FILE else "created"
+            self._insert(tx, entry, f"{NOUNS[entry.kind]}.{verb}", path, {})
+        return made
 
     def follow(self, tx: Transaction, tree: Tree, steps: Iterable[Stepped]) -> None:
         """Do what *steps* did; where a row or a content is gone, that step is left out."""
@@ -74,10 +74,9 @@ class Replica:
             elif step.applied.made is not None or step.applied.left:
                 self._change(tx, tree, step)
 
-    def finish(self, tx: Transaction, mismatches: int, stopped: str | None) -> Session:
-        """Say in the session's trail how the replay went, and return it."""
+    def finish(self, tx: Transaction, mismatches: int, stopped: str | None) -> None:
+        """Say in the session's trail how the replay went."""
         tx.journal.append(self._there.sid, "replay.finished", None, mismatches=mismatches, stopped=stopped)
-        return fresh(tx, self._there.sid)
 
     @property
     def _there(self) -> Session:

@@ -126,6 +126,11 @@ class Search:
         with self._engine.index.read() as db:
             return search.session_ids(db)
 
+    def sessions_from(self, start: str, limit: int, *, ids: bool = False) -> list[Session]:
+        """Return the sessions, at most *limit*, whose directory names (with *ids*, whose ids) begin with *start*."""
+        with self._engine.index.read() as db:
+            return (sessions.by_id_start if ids else sessions.by_start)(db, start, limit)
+
     def types(self) -> list[str]:
         """Return the artifact types that live artifacts have."""
         with self._engine.index.read() as db:

@@ -5,12 +5,13 @@ Every function runs on the caller's connection or in its transaction.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, LimitExceeded, NotFound, SessionNotActive
 from llmspellfs.model.artifact import ArtifactId, Ownership
-from llmspellfs.model.names import check_component, dirname_for, from_view_name
+from llmspellfs.model.names import check_component, dirname_for, dirnames, from_view_name
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import is_same, is_text
 from llmspellfs.service.engine import Transaction
@@ -95,6 +96,23 @@ def insert_session(
 def dirname_of(tx: Transaction, name: str, but: int | None = None) -> str:
     """Return the directory name for a session called *name*, free but for the session *but* (a sid)."""
     return dirname_for(name, lambda candidate: sessions.dirname_taken(tx.db, candidate, but))
+
+
+class Dirnames:
+    """Gives directory names for the new sessions of one transaction that takes none away.
+
+    No candidate is looked at twice: thousands that are called the same would take quadratic time.
+    """
+
+    def __init__(self, tx: Transaction) -> None:
+        """Give names that are free in *tx*."""
+        self._tx = tx
+        self._left: dict[str, Iterator[str]] = {}
+
+    def free(self, name: str) -> str:
+        """Return the directory name for one more session called *name*; raise InvalidName."""
+        left = self._left.setdefault(name, dirnames(name))
+        return next(candidate for candidate in left if not sessions.dirname_taken(self._tx.db, candidate))
 
 
 def free_dirname(tx: Transaction, dirname: str, but: int | None = None) -> str:

@@ -50,6 +50,7 @@ class State:
         _check_place(scope, key)
         with self._engine.index.read() as db:
             text = state.load(db, scope, key)
+        self._tell(scope, key, text)
         return None if text is None else Stored(json.loads(text), text)
 
     def set(self, key: str, value: Any, *, scope: str = GLOBAL) -> None:
@@ -62,6 +63,7 @@ class State:
         with self._engine.index.write() as db:
             _check_owner(db, scope)
             state.store(db, scope, key, text, self._engine.now())
+        self._tell(scope, key, None)
 
     def swap(self, key: str, seen: Stored | None, value: Any, *, scope: str = GLOBAL) -> bool:
         """Set *key* to *value* if its value is still as *seen* (None: not there); tell whether it was.
@@ -94,13 +96,23 @@ class State:
         """Delete *key* and tell whether it was there."""
         _check_place(scope, key)
         with self._engine.index.write() as db:
-            return state.delete(db, scope, key)
+            before = None if self._engine.witness is None else state.load(db, scope, key)
+            was_there = state.delete(db, scope, key)
+        self._tell(scope, key, before)
+        return was_there
 
     def list_keys(self, scope: str = GLOBAL) -> list[str]:
         """Return the keys of *scope*, in order."""
         _check_name(scope, "scope")
         with self._engine.index.read() as db:
-            return state.keys(db, scope)
+            found = state.keys(db, scope)
+            for key in found if self._engine.witness is not None else ():
+                self._tell(scope, key, state.load(db, scope, key))
+        return found
+
+    def _tell(self, scope: str, key: str, text: str | None) -> None:
+        if (witness := self._engine.witness) is not None:
+            witness.looked(scope, key, text)
 
 
 def outrun(key: str) -> SpellError:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmspellfs.model.artifact import Entry, Kind
-from llmspellfs.model.event import FIRST_PREV, Event, line_hash, state_hash
+from llmspellfs.model.event import Event, read_line, state_hash
 from llmspellfs.model.replay import Mismatch
 from llmspellfs.model.session import Session
-from llmspellfs.model.times import iso
+from llmspellfs.service.chain import Chain
 from llmspellfs.service.moments import Moment
 from llmspellfs.service.rebuilding import KINDS, Applied, Tree
 from llmspellfs.service.states import walk
-from llmspellfs.storage import past, replay
+from llmspellfs.storage import audit, past, replay
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
@@ -53,12 +53,11 @@ class Stepper:
         self.tree = Tree(session.ino)
         self.fields = past.session_at(db, session.sid, max(first - 1, 1))
         """The session's own fields by now; None where they are gone."""
-        line, seq = replay.last_before(db, session.sid, first)
-        self._prev = line_hash(line) if line else FIRST_PREV
+        self._chain = Chain(audit.line(db, session.sid, first - 1))
         self.base: list[Mismatch] = []
         """What is wrong before the first event."""
         if first > 1:
-            self._begin(db, seq)
+            self._begin(db, self._chain.seq)
 
     def _begin(self, db: Connection, seq: int) -> None:
         if not past.is_kept(db, self.session.sid, seq):
@@ -69,7 +68,7 @@ class Stepper:
 
     def step(self, db: Connection, event: Event) -> Stepped:
         """Replay *event*, the one after the last, and return what it did."""
-        told = _told(event)
+        told = {key: value for key, value in read_line(event.line).items() if _is_sane(key, value)}
         done = Stepped(event, told, None, None, Applied(None, ()))
         try:
             done.row = row = self._row(db, event, told)
@@ -79,9 +78,7 @@ class Stepper:
             row = None
             done.differs("row", told.get("state"), "a row that cannot be read")
         fields = done.session
-        if self._compare:
-            self._check_line(done)
-        self._prev = line_hash(event.line) if isinstance(event.line, str) else ""
+        self._follow(db, done)
         self._check_row(db, done)
         try:
             done.applied = self.tree.apply(event.kind, told, row)
@@ -101,15 +98,14 @@ class Stepper:
         folder, name = self.tree.folder_of(str(told.get("name", "")))
         return None if folder is None else replay.row_in(db, self.session.sid, folder, name, event.seq)
 
-    def _check_line(self, done: Stepped) -> None:
-        if done.told.get("prev") != self._prev:
-            done.differs("chain", self._prev, done.told.get("prev"))
-        if done.told.get("at") != iso(done.event.at_ns):
-            done.differs("line", iso(done.event.at_ns), done.told.get("at"))
-        if (done.told.get("seq"), done.told.get("kind")) != (done.event.seq, done.event.kind):
-            done.differs(
-                "line", f"{done.event.seq} {done.event.kind}", f"{done.told.get('seq')} {done.told.get('kind')}"
-            )
+    def _follow(self, db: Connection, done: Stepped) -> None:
+        """Hold the line against those before it."""
+        line = audit.line(db, self.session.sid, done.event.seq)
+        if line is None:
+            return
+        for found in self._chain.breaks(line, done.told) if self._compare else ():
+            done.differs(found.what, found.expected, found.got)
+        self._chain.pass_by(line)
 
     def _check_row(self, db: Connection, done: Stepped) -> None:
         """Hold the row that the event made against the line: its state as a whole, then what the line tells itself."""
@@ -149,8 +145,8 @@ class Stepper:
     def final(self, db: Connection, seq: int) -> list[Mismatch]:
         """Return how the tree, now that the event *seq* is behind, differs from the whole state recorded there."""
         found = []
-        if self._compare and seq == self.session.seq and self._prev != self.session.head:
-            found.append(Mismatch("chain", seq, "head", self.session.head, self._prev))
+        if self._compare and seq == self.session.seq and self._chain.prev != self.session.head:
+            found.append(Mismatch("chain", seq, "head", self.session.head, self._chain.prev))
         try:
             return found + self._tree_differences(db, seq)
         except (ValueError, TypeError):
@@ -174,15 +170,6 @@ class Stepper:
             "tags": list(fields.tags), "metadata": fields.metadata, "parent_session_id": fields.parent_session_id,
         }  # fmt: skip
         return {**about, "entries": [_shown(path, entry) for path, entry in self.tree.items()]}
-
-
-def _told(event: Event) -> dict[str, Any]:
-    """Return what *event*'s line tells, without what no event line can say: it may have been altered."""
-    try:
-        told: object = event.fields
-    except (ValueError, RecursionError):
-        return {}
-    return {key: value for key, value in told.items() if _is_sane(key, value)} if isinstance(told, dict) else {}
 
 
 def _is_sane(key: str, value: object) -> bool:

@@ -38,17 +38,13 @@ class Given:
     custom: dict[str, Any] | None = None
 
     def over(self, old: NewEntry) -> NewEntry:
-        """Return *old* with what is given here in its place."""
-        if self == _NOTHING:
-            return old
-        return replace(
-            old,
-            artifact_type=old.artifact_type if self.artifact_type is None else self.artifact_type,
-            mime_type=old.mime_type if self.mime_type is None else self.mime_type,
-            description=old.description if self.description is None else self.description,
-            tags=old.tags if self.tags is None else self.tags,
-            custom=old.custom if self.custom is None else self.custom,
-        )
+        """Return *old* with what is given here in its place: itself where that changes nothing."""
+        told: dict[str, Any] = {} if self.custom is None else {"custom": self.custom}
+        for name in ("artifact_type", "mime_type", "description", "tags"):
+            value = getattr(self, name)
+            if value is not None and value != getattr(old, name):
+                told[name] = value
+        return replace(old, **told) if told else old
 
     def onto(self, earlier: Given) -> Given:
         """Return *earlier* with what is given here in its place, for content that is not stored yet."""
@@ -114,12 +110,15 @@ def store(
     if writer is not None and live.eid == writer.eid and live.seq_from is None:
         return _amend(tx, live, placed, given)
     old = NewEntry.of(live)
-    new = given.over(replace(old, content=placed.cid, content_hash=placed.hash, size=placed.size))
-    if new == old and is_same(new.custom, old.custom):
+    new = given.over(old)
+    content: dict[str, Any] = {}
+    if placed.cid != live.facts.content:
+        version = live.facts.version + 1
+        content = {"content": placed.cid, "content_hash": placed.hash, "size": placed.size, "version": version}
+    elif new is old or (new == old and is_same(new.custom, old.custom)):
         tx.journal.touch(session.sid)
         return live
-    version = live.facts.version + (placed.cid != live.facts.content)
-    return _replace(tx, session, live, replace(new, version=version, updated_ns=tx.now_ns), writer)
+    return _replace(tx, session, live, replace(new, updated_ns=tx.now_ns, **content), writer)
 
 
 def live_file(tx: Transaction, session: Session, place: Place, writer: Writer | None = None) -> Entry | None:

@@ -70,6 +70,13 @@ def lines(db: Connection, sid: int) -> Iterator[Line]:
         yield Line(*row)
 
 
+def line(db: Connection, sid: int, seq: int) -> Line | None:
+    """Return the event *seq* of session *sid*, or None."""
+    query = "SELECT seq, kind, at_ns, ends, line FROM event WHERE sid = ? AND seq = ?"
+    row = db.execute(query, (sid, seq)).fetchone()
+    return None if row is None else Line(*row)
+
+
 def integrity(db: Connection) -> list[str]:
     """Return what SQLite finds wrong with the database's pages and indexes."""
     found = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]

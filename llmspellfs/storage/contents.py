@@ -7,7 +7,7 @@ Every function takes a connection and runs in the caller's transaction. Content 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmspellfs.errors import Corrupt, Vanished
 from llmspellfs.storage.blobs import BlobStore
@@ -16,9 +16,8 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.ingest import KNOWN, Staged, StagedChunk
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A content as the index knows it; *hash* is 64 hex digits, sizes are bytes."""
+class Placed(NamedTuple):
+    """A content as the index knows it; *hash* is 64 hex digits, sizes are bytes. A tuple, since batches make many."""
 
     cid: int
     hash: str

@@ -52,9 +52,11 @@ class StagedChunk:
     data: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A whole content, ready for the index: one piece (*codec* and *data*) or *chunks* in order."""
+class Staged(NamedTuple):
+    """A whole content, ready for the index: one piece (*codec* and *data*) or *chunks* in order.
+
+    A tuple, since batches make many.
+    """
 
     hash: bytes
     """BLAKE3 of the plain bytes, 32 bytes."""
@@ -217,6 +219,20 @@ def _workers() -> ThreadPoolExecutor:
 def _inline(data: Buffer, threshold: int) -> Staged:
     codec, stored = encode(data, threshold)
     return Staged(blake3(data).digest(), len(data), codec, bytes(stored), ())
+
+
+def hasher() -> Callable[[Buffer], bytes]:
+    """Return what gives the BLAKE3 of one small buffer after another, 32 bytes each, for one thread.
+
+    For 350 bytes that takes 0.9 µs, where with a new hasher for each it takes 1.4 µs.
+    """
+    state = blake3()
+
+    def digest(data: Buffer) -> bytes:
+        state.reset()
+        return state.update(data).digest()
+
+    return digest
 
 
 def _first_cut(window: memoryview) -> int:

@@ -114,9 +114,3 @@ def label_of(db: Connection, sid: int, seq: int) -> str | None:
     """Return the label of the checkpoint that the event *seq* made, or None."""
     row = db.execute("SELECT label FROM checkpoint WHERE sid = ? AND seq = ?", (sid, seq)).fetchone()
     return None if row is None else row[0]
-
-
-def last_before(db: Connection, sid: int, first: int) -> tuple[str, int]:
-    """Return the line of the event before *first*, empty where there is none, and its seq."""
-    row = db.execute("SELECT line, seq FROM event WHERE sid = ? AND seq = ?", (sid, first - 1)).fetchone()
-    return ("", 0) if row is None else (row[0], row[1])

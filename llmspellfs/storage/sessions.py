@@ -26,6 +26,7 @@ _LAST = (
     " (SELECT max(seq_from) FROM session_row WHERE sid = s.sid)"
 )
 _KEPT = f"{_LAST} AND s.purged_ns IS NULL"
+_LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,18 @@ def by_prefix(db: Connection, prefix: str, *, deleted: bool = False) -> list[Ses
     """Return at most two sessions whose ids begin with *prefix*, enough to tell that it is ambiguous."""
     query = f"{_KEPT if deleted else _LIVE} WHERE s.id >= ? AND s.id < ? LIMIT 2"
     return [_session(row) for row in db.execute(query, (prefix, prefix + "g"))]
+
+
+def by_start(db: Connection, start: str, limit: int) -> list[Session]:
+    """Return the live sessions, at most *limit*, whose directory names begin with *start*, by name."""
+    query = f"{_LIVE} WHERE r.dirname >= ? AND r.dirname < ? ORDER BY r.dirname LIMIT ?"
+    return [_session(row) for row in db.execute(query, (start, start + _LAST_CHARACTER, limit))]
+
+
+def by_id_start(db: Connection, start: str, limit: int) -> list[Session]:
+    """Return the live sessions, at most *limit*, whose ids begin with *start*, by id."""
+    query = f"{_LIVE} WHERE s.id >= ? AND s.id < ? ORDER BY s.id LIMIT ?"
+    return [_session(row) for row in db.execute(query, (start, start + "g", limit))]
 
 
 def deleted_by_dirname(db: Connection, dirname: str) -> Session | None:

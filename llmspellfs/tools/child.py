@@ -13,22 +13,34 @@ from llmspellfs.tools.registry import Registry
 
 MAX_ANSWER = 1 << 26
 """Bytes of one answer as JSON."""
+RESERVE = 1 << 25
+"""Bytes of address space for the libraries that tools import; all of them together take half of it."""
 
 
-def serve(seconds: float, memory: int) -> None:
-    """Answer the calls on standard input, each within *seconds*, all within *memory* bytes of address space."""
+def serve(seconds: float, memory: int, installed: bool) -> None:
+    """Answer the calls on standard input, each within *seconds*, all within *memory* bytes of address space.
+
+    Tools of packages are looked at only where *installed*.
+    """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    registry = Registry()
+    _hold(memory)
+    registry = Registry(installed=installed)
     requests, answers = _pipes()
     for line in requests:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         _answer(registry, line, answers)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _hold(memory: int) -> None:
+    """Let this process have *memory* bytes of address space beyond what it and its libraries need."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # proc(5): the first figure is the size in pages
+        wanted = int(file.read().split()[0]) * resource.getpagesize() + RESERVE + memory
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from llmspellfs.errors import InvalidValue, NotFound
 from llmspellfs.tools.outcome import Outcome, explained
 from llmspellfs.tools.tool import Tool
-from llmspellfs.tools.worker import SECONDS, Worker
+from llmspellfs.tools.worker import MEMORY, SECONDS, Worker
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -42,11 +42,14 @@ _log = logging.getLogger(__name__)
 class Registry:
     """The tools of this room and, with *installed*, those of installed packages."""
 
-    def __init__(self, *, installed: bool = True, seconds: float = SECONDS) -> None:
-        """Look at installed packages only where *installed*; give each call in the child process *seconds*."""
+    def __init__(self, *, installed: bool = True, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        """Look at installed packages only where *installed*.
+
+        In the child process each call has *seconds*, and all together have *memory* bytes.
+        """
         self._installed: dict[str, EntryPoint] | None = None if installed else {}
         self._loaded: dict[str, Tool] = {}
-        self._worker = Worker(seconds=seconds)
+        self._worker = Worker(seconds=seconds, memory=memory, installed=installed)
 
     def names(self) -> list[str]:
         """Return the name of each tool, in order; whether an installed one works is not tried."""

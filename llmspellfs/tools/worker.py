@@ -21,21 +21,22 @@ from llmspellfs.tools.outcome import Outcome
 SECONDS = 10.0
 """Time that one call may take."""
 MEMORY = 1 << 29
-"""Bytes of address space that the child may have."""
+"""Bytes of address space that calls may take in the child."""
 _START = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from llmspellfs.tools.child import serve
-serve(float(sys.argv[2]), int(sys.argv[3]))
+serve(**json.loads(sys.argv[2]))
 """
 
 
 class Worker:
     """The child, started at the first call and again after one that ended it."""
 
-    def __init__(self, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        """Allow each call *seconds*, and the child *memory* bytes."""
-        self._seconds, self._memory = seconds, memory
+    def __init__(self, *, seconds: float = SECONDS, memory: int = MEMORY, installed: bool = True) -> None:
+        """Allow each call *seconds*, and all *memory* bytes; *installed* is whether it may be a package's tool."""
+        self._seconds = seconds
+        self._bounds = json.dumps({"seconds": seconds, "memory": memory, "installed": installed})
         self._child: subprocess.Popen[bytes] | None = None
 
     def call(self, name: str, arguments: Mapping[str, object]) -> Outcome:
@@ -68,7 +69,7 @@ class Worker:
         return child.stdout.readline()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-c", _START, json.dumps(sys.path), str(self._seconds), str(self._memory)]
+        words = [sys.executable, "-c", _START, json.dumps(sys.path), self._bounds]
         child = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=-1
         )

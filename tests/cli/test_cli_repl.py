@@ -10,17 +10,23 @@ import select
 import signal
 import stat
 import struct
+import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prompt_toolkit.document import Document
 
 from llmspellfs import Store, open_store
-from llmspellfs.cli.repl import sessions
+from llmspellfs.cli.prompt import MOST_KEPT, Names, Typed, sessions
 from llmspellfs.lua.console import Console
+from llmspellfs.service import interrupts
+from llmspellfs.service.creation import NewSession
 
 _ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[ -/]*[@-~]|[=>])")
 
@@ -37,6 +43,45 @@ def test_statements_of_several_lines_run_when_they_are_whole(cli: Any) -> None:
     typed = "for i = 1, 2 do\n  print(i)\nend\nlocal text = [[a\nb]]\ntext\n"
     more = "local function twice(n)\n return 2 * n end\ntwice(4)\n"
     assert cli.ok("repl", stdin=typed + more) == "1\n2\na\nb\n8\n"
+
+
+def test_expressions_of_several_lines_run_when_they_are_whole(cli: Any) -> None:
+    assert cli.ok("repl", stdin="= {\n1}\n{\n2\n}\n1 +\n2\n#{\n4}\n= [[\na\n]]\n") == "{ 1 }\n{ 2 }\n3\n1\na\n\n"
+
+
+@pytest.mark.parametrize("odd", ["", "-- if (", "text = '{ do'", "text = [[ (( ]]", "--[[ {\n ]]"])
+def test_long_pieces_run_when_they_are_whole(cli: Any, odd: str) -> None:
+    rows = "".join(f"  {{{number}}},\n" for number in range(200))
+    body = f"{odd}\n" * 120
+    typed = f"t = {{\n{rows}}}\n#t\nfunction f()\n{body}  return 7\nend\nf()\n#t\nx = = {{\n'on'\n"
+    result = cli("repl", stdin=typed)
+    assert (result.exit_code, result.stdout) == (1, "200\n7\n200\non\n")
+
+
+def test_comments_and_what_is_for_the_system_print_nothing(cli: Any) -> None:
+    assert cli.ok("repl", stdin="\ufeff#!/usr/bin/lua\n-- one\n--[[ two\n]]\n=\n") == ""
+    assert cli.ok("repl", stdin="#{1, 2}\n") == "2\n"
+
+
+def test_constants_stay_as_other_locals_do(cli: Any) -> None:
+    assert cli.ok("repl", stdin="local a <const>, b = 5, 6\na + b\n") == "11\n"
+
+
+def test_what_is_written_without_a_line_end_stays_so_in_a_pipe(cli: Any) -> None:
+    assert cli.ok("repl", stdin="io.write('a')\nio.write('b', 1)\n") == "ab1"
+
+
+def test_no_standard_input_is_an_empty_one(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    words = [sys.executable, "-m", "llmspellfs", "--store", str(cli.path), "repl"]
+    done = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *words], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_an_error_of_a_call_alone_names_its_line(cli: Any) -> None:
+    result = cli("repl", stdin="\nSession.save('nobody')\n")
+    assert "llmspellfs: stdin:2: session not found: nobody\n" in result.stderr
+    assert "stdin:2: in main chunk" in result.stderr
 
 
 def test_an_error_is_told_and_the_next_line_goes_on(cli: Any) -> None:
@@ -97,6 +142,11 @@ def shown(store: Store) -> Callable[[str], str]:
         ("JSON.parse('{\"a\": null, \"b\": []}')", "{ a = null, b = {} }"),
         ("'a\\nb'", "a\nb"),
         ("{'a\\nb\\27'}", '{ "a\\nb\\27" }'),
+        ("'\\27[2J\\200\\u{202e}ä\\133'", r"\x1b[2J\xc8\u{202e}ä\x85"),
+        ("{'\\27[2J\\200\\u{202e}ä', ['\\7'] = 1}", r'{ "\27[2J\xc8\u{202e}ä", ["\7"] = 1 }'),
+        ("setmetatable({}, {__tostring = function() return '\\27[2J' end})", r"\x1b[2J"),
+        ("0/0, {0/0, -(0/0), 1/0}", "nan\n{ nan, nan, inf }"),
+        ("nil, nil", "nil\nnil"),
         ("(function() local t = {} t.t = t return t end)()", "{ t = <above> }"),
         ("{{{{{{{{}}}}}}}, {}}", "{ { { { { { { … } } } } } }, {} }"),
         ("setmetatable({}, {__tostring = function() return 'mine' end})", "mine"),
@@ -111,6 +161,13 @@ def test_long_tables_are_shown_on_lines_of_their_own(shown: Callable[[str], str]
     lines = shown("{name = ('x'):rep(70), list = {1, 2}}").splitlines()
     assert lines == ["{", "  list = { 1, 2 },", f'  name = "{"x" * 70}"', "}"]
     assert shown("(function() local t = {} for i = 1, 300 do t[i] = i end return t end)()").endswith("100 more\n}\n")
+
+
+def test_what_is_huge_is_cut(shown: Callable[[str], str]) -> None:
+    assert shown("{('ä'):rep(600)}") == f'{{\n  "{"ä" * 500}"… (1200 bytes)\n}}\n'
+    wide = "local t = {} for i = 1, 150 do t[i] = {} for j = 1, 150 do t[i][j] = {j} end end return t"
+    assert len(shown(f"(function() {wide} end)()")) < 100_000
+    assert shown("('x'):rep(5000)") == "x" * 5000 + "\n"
 
 
 def test_a_result_of_a_replaced_print_is_shown_still(shown: Callable[[str], str]) -> None:
@@ -135,15 +192,42 @@ def test_a_result_of_a_replaced_print_is_shown_still(shown: Callable[[str], str]
 def test_names_are_completed_and_nothing_is_called_for_it(store: Store, path: str, names: list[str]) -> None:
     console = Console(store)
     console.run("own = setmetatable({inner = {deep = 1}, ['in x'] = 0}, {__index = {inherited = 1}}) text = 'x'")
+    console.run("string = nil")
     console.run("never = setmetatable({}, {__index = function() os.exit(1) end})")
     assert console.names(path) == names
 
 
 def test_sessions_are_completed_by_name_and_id(store: Store) -> None:
     first, second = store.sessions.create("alpha"), store.sessions.create("alps")
-    assert [ref for ref, _ in sessions(store, "alp")] == ["alps", "alpha"]
+    assert [ref for ref, _ in sessions(store, "alp")] == ["alpha", "alps"]
     assert [ref for ref, _ in sessions(store, first.id[:6])] == [first.id]
     assert [ref for ref, _ in sessions(store, second.id[:3])] == []
+    assert [ref for ref, _ in sessions(store, "")] == ["alps", "alpha"]
+
+
+def test_among_many_sessions_an_old_one_is_completed_too(store: Store) -> None:
+    store.sessions.create_many([NewSession(f"run-{number:04}") for number in range(1500)])
+    assert [ref for ref, _ in sessions(store, "run-0001")] == ["run-0001"]
+    assert len(list(sessions(store, "run-"))) == len(list(sessions(store, ""))) == 100
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("Session.get('it", ['it\\\'s "one"']),
+        ('Session.get("it', ['it\'s \\"one\\"']),
+        (r"print('it\'s', 'it", ['it\\\'s "one"']),
+        ("x['a'], y['b'] = 'c', Sessi", ["Session"]),
+        ("'a'..Sessi", ["Session"]),
+        ("f().Sessi", []),
+        ("t[1].Sessi", []),
+        ("'\udc80", []),
+    ],
+)
+def test_what_is_completed_is_lua(store: Store, line: str, completed: list[str]) -> None:
+    store.sessions.create('it\'s "one"')
+    found = Names(Console(store), store).get_completions(Document(line), None)
+    assert [one.text for one in found] == completed
 
 
 @pytest.mark.parametrize(
@@ -159,16 +243,34 @@ def test_sessions_are_completed_by_name_and_id(store: Store) -> None:
 def test_an_interrupt_stops_what_runs_and_the_console_goes_on(store: Store, code: str) -> None:
     stream = BytesIO()
     console = Console(store, stdout=stream)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            console.run(code)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert is_interrupted(console, code, 0.2)
     console.run("print(#Session.list())")
     assert stream.getvalue() == b"0\n"
+
+
+def is_interrupted(console: Console, code: str, seconds: float) -> bool:
+    """Run *code* and interrupt it after *seconds*; tell whether that ended it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    interrupts.listen()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        console.run(code)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return False
+
+
+def test_an_interrupt_leaves_no_lock_behind(tmp_path: Any) -> None:
+    with open_store(tmp_path / "store", busy_seconds=2) as store:
+        console = Console(store, session=store.sessions.create("x").id)
+        for number in range(120):
+            code = f"while true do Session.save('') State.set('k', {number}) Artifact.list('') end"
+            assert is_interrupted(console, code, 0.004 + number % 40 / 2000)
+        console.run("Artifact.store('', 'tool_result', 'a', 'b')")
 
 
 def test_coroutines_are_lua_s_otherwise(shown: Callable[[str], str]) -> None:
@@ -260,6 +362,12 @@ def test_a_person_types_completes_interrupts_and_ends(cli: Any, q4: str, termina
     terminal.expect("llmspellfs: stdin:1: session not found: nobody\r\nstack traceback:\r\n")
     terminal.type("for i = 7, 8 do\rprint('i' .. i) end\r")
     terminal.expect("i7\r\ni8\r\n")
+    terminal.type("io.write('mid' .. 'line')\r")
+    terminal.expect("midline\r\n")
+    terminal.type("local one = 1\x1b\rlocal two = 2\x1b\r= one + two\r")  # as what is pasted
+    terminal.expect("3\r\n")
+    terminal.type("#'four'\r")
+    terminal.expect("4\r\n")
     terminal.type("half a li\x03")
     terminal.expect("interrupted")
     terminal.type("print('lo' .. 'op') while true do end\r")
@@ -282,3 +390,32 @@ def test_errors_in_what_is_read_name_its_lines(cli: Any) -> None:
         "llmspellfs: stdin:4: bad",
         "llmspellfs: stdin:5: attempt to perform arithmetic on a nil value",
     ]
+
+
+# What was typed before
+
+
+def test_what_was_typed_comes_back_whole_but_what_begins_with_a_space(tmp_path: Any) -> None:
+    path = str(tmp_path / "history")
+    for piece in ("for i = 1, 2 do\n\n  print(i)\nend", " secret", "x" * (1 << 17), "# +\n\n# ", "last"):
+        Typed(path).store_string(piece)
+    assert list(Typed(path).load_history_strings()) == [
+        "last", "# +\n\n# ", "for i = 1, 2 do\n\n  print(i)\nend"
+    ]  # fmt: skip
+
+
+def test_what_was_typed_is_bounded_and_its_owner_s_alone(tmp_path: Any) -> None:
+    path = tmp_path / "history"
+    path.touch(mode=0o644)
+    typed = Typed(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for number in range(20):
+        typed.store_string(f"{number}\n" + "x" * 60_000)
+    assert path.stat().st_size > MOST_KEPT
+    kept = [piece.partition("\n")[0] for piece in Typed(str(path)).load_history_strings()]
+    assert kept == [str(number) for number in range(19, 11, -1)]
+    assert path.stat().st_size < MOST_KEPT
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.unlink()
+    path.mkdir()
+    typed.store_string("nowhere to keep it")

@@ -188,3 +188,24 @@ def test_bad_usage_is_one_line(ran: Any) -> None:
     assert ran.fails("session", "replay", "nobody") == "session not found: nobody"
     assert "checkpoint" in ran.fails("session", "replay", "s", "--from", "2", "--checkpoint", "1", status=2)
     assert os.path.exists("first.lua")
+
+
+@pytest.mark.parametrize("words", [
+    ("--to", "0"), ("--from", "0"), ("--from", "3", "--to", "2"), ("--timeout", "inf"), ("--timeout", "nan"),
+    ("--timeout", "0"), ("--timeout", "1e300"), ("--checkpoint", "0"), ("--mode", "other"),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_one_line(ran: Any, words: tuple[str, ...]) -> None:
+    assert ran.fails("session", "replay", "s", *words, status=2)
+
+
+@pytest.mark.parametrize("words", [("--to", "9" * 30), ("--from", "9" * 30), ("--checkpoint", "9" * 30)])
+def test_what_never_was_is_one_line(ran: Any, words: tuple[str, ...]) -> None:
+    assert "not found" in ran.fails("session", "replay", "s", *words)
+
+
+def test_a_cut_rerun_says_that_it_is_partial(cli: Any) -> None:
+    cli.ok("run", "-e", "State.set('big', ('x'):rep(300000))")
+    cli.ok("run", "-e", "Artifact.store(Session.create({name = 's'}), nil, 'n', #State.get('big') > 0 and 'y' or 'n')")
+    result = cli("session", "replay", "s", "--mode", "rerun")
+    assert any(line.startswith("partial: left out (-e): State global big") for line in result.stdout.splitlines())
+    assert "partial" in result.stdout.splitlines()[-1]

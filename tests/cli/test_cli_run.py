@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -90,3 +91,57 @@ def test_a_finalizer_at_the_end_harms_nothing(tmp_path: Path, end: str, status: 
     words = [sys.executable, "-m", "llmspellfs", "--store", str(tmp_path / "s"), "run", "-e", code]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ROOT})
     assert (done.returncode, done.stdout) == (status, "")
+
+
+@pytest.mark.parametrize("body", ["while true do end", "while true do Artifact.store(s, nil, 'a', os.tmpname()) end"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_run_that_a_signal_ends_is_finished_in_the_trail(
+    cli: Any, child: Any, body: str, number: signal.Signals, status: str
+) -> None:
+    code = f"local s = Session.create({{name = 's'}}) print('up') {body}"
+    process = child("run", "-e", code, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(number)
+    assert process.wait(timeout=30) == -number
+    process.stdout.close()
+    events = cli.json("session", "events", "s")
+    assert (events[-1]["kind"], events[-1]["status"]) == ("run.finished", status)
+    record = next(one["name"] for one in cli.json("artifact", "list", "s") if one["name"].endswith(".json"))
+    assert json.loads(cli.ok("artifact", "cat", f"s:{record}"))["status"] == status
+
+
+def test_a_run_that_is_killed_is_unfinished_in_the_timeline(cli: Any, child: Any) -> None:
+    process = child("run", "-e", "Session.create({name = 's'}) print('up') while true do end", stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"up\n"
+    process.kill()
+    process.wait(timeout=30)
+    process.stdout.close()
+    assert "(-e) (unfinished)" in cli.ok("session", "timeline", "s")
+    assert cli.json("session", "timeline", "s")[1]["details"]["status"] == "unfinished"
+
+
+def test_the_time_of_a_sandbox_ends_a_run_in_the_trail_too(cli: Any, child: Any) -> None:
+    code = "Session.create({name = 's'}) while true do pcall(function() while true do end end) end"
+    process = child("run", "--sandbox", "--timeout", "1", "-e", code, stderr=subprocess.DEVNULL)
+    assert process.wait(timeout=60) == 124
+    events = cli.json("session", "events", "s")
+    assert (events[-1]["kind"], events[-1]["status"]) == ("run.finished", "timeout")
+
+
+def test_a_sandbox_that_is_told_to_end_has_its_run_finished(cli: Any, child: Any) -> None:
+    code = "Session.create({name = 's'}) print('up') while true do end"
+    process = child("run", "--sandbox", "-e", code, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    process.stdout.close()
+    assert cli.json("session", "events", "s")[-1]["status"] == "terminated"
+
+
+def test_a_script_of_any_name_is_recorded(cli: Any) -> None:
+    name = os.fsdecode(b"\xff.lua")
+    Path(name).write_text("Artifact.store(Session.create({name = 's'}), nil, 'a', arg[1])")
+    assert cli.ok("run", name, "x") == ""
+    assert cli.json("session", "events", "s")[1]["script"] == "\\udcff.lua"
+    (told,) = cli.json("session", "replay", "s", "--mode", "rerun")
+    assert told["success"], told

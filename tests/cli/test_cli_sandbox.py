@@ -116,7 +116,7 @@ def test_what_was_committed_stays_and_the_store_is_whole(cli: Any, q4: str, sand
     code = "for i = 1, 1e9 do Artifact.store('', 'tool_result', 'a' .. i, ('x'):rep(2e5) .. i) end"
     assert sandbox(code, "--session", "q4", "--timeout", "1.5").status == 124
     with cli.open() as store:
-        kept = store.artifacts.list("q4")
+        kept = [one for one in store.artifacts.list("q4") if not one.name.startswith(".runs/")]
         assert kept
         assert {len(store.artifacts.read(one)) for one in kept} <= {200_001 + more for more in range(4)}
         assert store.upkeep.fsck().problems == ()

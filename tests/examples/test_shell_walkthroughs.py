@@ -101,3 +101,15 @@ def test_a_walkthrough_leaves_nothing_behind_unless_it_is_given_a_folder(stage: 
     before = set(stage.parent.iterdir())
     walk("day", stage, folder=False)
     assert set(stage.parent.iterdir()) - before == {stage.parent / "bin"}
+
+
+@pytest.mark.parametrize("words", [["{0}"], ["{0}", "more"]])
+def test_a_folder_that_is_in_use_is_refused_and_stays_as_it_is(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "store").mkdir()
+    done = subprocess.run(
+        ["bash", str(EXAMPLES / "shell" / "day.sh"), *(word.format(tmp_path) for word in words)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: day.sh [FOLDER]")
+    assert list(tmp_path.iterdir()) == [tmp_path / "store"]

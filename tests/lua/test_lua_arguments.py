@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmspellfs.lua.arguments import Argument, Kind, call_name
-from llmspellfs.lua.replaying import TAKES
-from llmspellfs.lua.signatures import BUILDER, SIGNATURES
+from llmspellfs.lua.arguments import call_name
+from llmspellfs.lua.kinds import Argument, Kind
+from llmspellfs.lua.signatures import BUILDER, EVENT, REPLAY, SIGNATURES, STATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Run = Callable[..., str]
 
-DECLARED = {**SIGNATURES, **{f"{module}.{name}": takes for name, (module, takes) in TAKES.items()}}
+DECLARED = {**SIGNATURES, **REPLAY}
 """Every function, those of replay among them, which have their own tests of success and failure."""
 
 SHOWN = {
@@ -51,13 +51,16 @@ FITS: dict[Kind, set[str]] = {
     Kind.TABLE: {"{}"},
     Kind.FILTER: {"{}", "'text'", "''"},
     Kind.LIST: {"{}"},
+    Kind.SECONDS: {"12", "-1", "1.5", "1e300"},
+    Kind.FUNCTION: {"print", "coroutine.create(print)"},
+    Kind.VALUE: set(SHOWN) - {"nil", "print", "coroutine.create(print)", "io.stderr"},
 }
 """By kind those of them that are no error by their form."""
 
 SAMPLE = {
     Kind.SESSION: "'s'", Kind.ANY_SESSION: "'s'", Kind.ARTIFACT: "'a'", Kind.TEXT: "'text'", Kind.CONTENT: "'x'",
     Kind.PATH: "'/nowhere/at/all'", Kind.TEXTS: "{'t'}", Kind.TAGS: "'t'", Kind.TABLE: "{}", Kind.LIST: "{}",
-    Kind.POINT: "'c1'", Kind.OBJECT: "{}",
+    Kind.POINT: "'c1'", Kind.OBJECT: "{}", Kind.VALUE: "1",
 }  # fmt: skip
 """A right one of each kind of argument that may be required."""
 
@@ -93,7 +96,7 @@ def wrong_calls(called: str, takes: tuple[Argument, ...]) -> Iterator[tuple[str,
 
 
 def told(argument: Argument, value: str) -> str:
-    if argument.kind is Kind.JSON:
+    if argument.kind is Kind.JSON or (argument.kind is Kind.VALUE and value != "nil"):
         return f"a {SHOWN[value]} cannot be said in JSON"
     expected = "a string" if argument.kind is Kind.TAGS else argument.kind.value
     return f"expected {expected}, got {SHOWN[value]}"
@@ -135,6 +138,89 @@ def test_each_wrong_argument_of_a_builders_method_is_named(run: Run, name: str) 
     cases = list(wrong_calls(f"Session.builder:{name}", BUILDER[name]))
     said = messages(run, [call for call, _ in cases])
     assert said == [expected for _, expected in cases]
+
+
+OTHERS = [
+    *((f"State.{name}", takes) for name, takes in STATE.items() if name != "update"),
+    *((f"State.{name}", takes[1:]) for name, takes in STATE.items() if name in {"get", "set", "delete"}),
+    *((f"Event.{name}", takes) for name, takes in EVENT.items()),
+]
+"""What others take: those of `State` with a scope, and without."""
+
+
+@pytest.mark.parametrize(("name", "takes"), OTHERS)
+def test_each_wrong_argument_of_state_and_event_is_named(run: Run, name: str, takes: tuple[Argument, ...]) -> None:
+    cases = list(wrong_calls(name, takes))
+    said = messages(run, [call for call, _ in cases])
+    for line, (call, expected) in zip(said, cases, strict=True):
+        assert line.startswith(expected), call
+
+
+WRONG = [
+    ("Session.list({sort_by = 'x'})", "argument 1 (filter).sort_by: expected one of created_at, "),
+    ("Session.list({order = 'x'})", "argument 1 (filter).order: expected asc or desc, not 'x'"),
+    ("Session.list({created_after = 'x'})", "argument 1 (filter).created_after: expected epoch seconds or an ISO 8601"),
+    (
+        "Session.list({updated_before = 1e300})",
+        "argument 1 (filter).updated_before: expected epoch seconds or an ISO 8601 time, got 1e+300",
+    ),
+    ("Session.list({status = 'x'})", "argument 1 (filter).status: expected one of active, "),
+    ("Session.list({tags = {''}})", "argument 1 (filter).tags: '' cannot be a tag"),
+    ("Session.list({query = 'size:>x'})", "argument 1 (filter).query: a size such as 300"),
+    ("Session.list('foo:x')", "argument 1 (filter): unknown field 'foo'"),
+    ("Session.create({name = ''})", "argument 1 (fields).name: invalid name ''"),
+    ("Session.create({description = ('x'):rep(65537)})", "argument 1 (fields).description: more than 65536 bytes"),
+    ("Session.create({metadata = {k = ('x'):rep(1 << 20)}})", "argument 1 (fields).metadata: more than 1048576 bytes"),
+    ("Session.create({custom_metadata = {k = ('x'):rep(1 << 20)}})", "argument 1 (fields).custom_metadata: more than"),
+    ("Session.update('s', {tags = {'\\n'}})", "argument 2 (changes).tags: "),
+    ("Session.update('s', {parent = 's'})", "argument 2 (changes).parent: s is the session itself"),
+    ("Session.fail('s', ('x'):rep(65537))", "argument 2 (reason): more than 65536 bytes"),
+    ("Session.save('s', ('x'):rep(65537))", "argument 2 (label): more than 65536 bytes"),
+    ("Session.addTag('s', '')", "argument 2 (tag): '' cannot be a tag"),
+    ("Session.fork('s', '')", "argument 2 (name): invalid name ''"),
+    ("Session.fork('s', 'f', {at = 'x'})", "argument 3 (options).at: expected a seq, "),
+    ("Session.diff('s', {from = {time = 'x'}})", "argument 2 (options).from.time: expected a seq, "),
+    (
+        "Session.rollback('s', 'x')",
+        "argument 2 (to): expected a seq, an ISO 8601 time, an age such as 2h or a checkpoint such as c3, got 'x'",
+    ),
+    ("Session.events('s', {kinds = {'x'}})", "argument 2 (options).kinds: expected a kind such as"),
+    ("Session.getTimeline('s', {kinds = {'x'}})", "argument 2 (options).kinds: expected a kind such as"),
+    ("Session.replay('s', {mode = 'x'})", "argument 2 (options).mode: expected one of exact, "),
+    ("Session.replay('s', {timeout_seconds = -1})", "argument 2 (options).timeout_seconds: expected more than 0"),
+    ("Artifact.store('s', 'X Y', 'n', 'x')", "argument 2 (type): expected one of user_input, "),
+    ("Artifact.store('s', nil, '../n', 'x')", "argument 3 (name): invalid name '../n'"),
+    ("Artifact.store('s', nil, 'n', 'x', {tags = {''}})", "argument 5 (metadata).tags: '' cannot be a tag"),
+    ("Artifact.store('s', nil, 'n', 'x', {k = ('x'):rep(1 << 20)})", "argument 5 (metadata): more than 1048576 bytes"),
+    ("Artifact.storeFile('s', '/etc/hostname', 'X Y')", "argument 3 (type): expected one of user_input, "),
+    ("Artifact.storeMany('s', {{'X Y', 'n', 'x'}})", "item 1: type: expected one of user_input, "),
+    ("Session.createMany({{name = ''}})", "item 1: invalid name ''"),
+    ("Artifact.get('s', 'a//b')", "argument 2 (artifact): invalid name 'a//b'"),
+    ("Artifact.update('s', 'a', {type = 'X Y'})", "argument 3 (changes).type: expected one of user_input, "),
+    ("Artifact.update('s', 'a', {artifact_type = 'X Y'})", "argument 3 (changes).artifact_type: expected one of"),
+    ("Artifact.update('s', 'a', {name = ''})", "argument 3 (changes).name: invalid name ''"),
+    ("Artifact.query({type = 'X Y'})", "argument 1 (filter).type: expected one of user_input, "),
+    ("Artifact.query({sort_by = 'x'})", "argument 1 (filter).sort_by: expected one of created_at, "),
+    ("Artifact.query({name_pattern = ('x'):rep(9000)})", "argument 1 (filter).name_pattern: "),
+    ("Artifact.search('size:>x')", "argument 1 (query): a size such as 300"),
+    ("State.set('', 1)", "argument 1 (key): expected text, not ''"),
+    ("State.get('', 'k')", "argument 1 (scope): expected text, not ''"),
+    ("State.set('s', '', 1)", "argument 2 (key): expected text, not ''"),
+    ("Event.publish('')", "argument 1 (name): expected printable text, not ''"),
+    ("Event.subscribe('')", "argument 1 (pattern): expected printable text, not ''"),
+    ("Event.unsubscribe({})", "argument 1 (subscription): expected a subscription, got table"),
+    ("Hook.register('x', print)", "argument 1 (point): expected before: or after: "),
+    ("Hook.unregister({})", "argument 1 (hook): expected a number, got table"),
+]
+"""Values of the right form that are wrong all the same, and what their messages say after the function's name."""
+
+
+@pytest.mark.parametrize(("call", "expected"), WRONG)
+@pytest.mark.usefixtures("filled")
+def test_a_wrong_value_is_told_with_its_function_and_argument(
+    fails: Callable[[str], str], call: str, expected: str
+) -> None:
+    assert fails(call).startswith(f"t.lua:1: {call.partition('(')[0]}: {expected}")
 
 
 def test_every_function_is_declared_under_both_spellings(run: Run) -> None:
@@ -210,7 +296,7 @@ FAILURE = {
     "Session.create": ("Session.create({parent_session_id = 'nix'})", "session not found: nix"),
     "Session.create_many": ("Session.createMany({{name = 'x'}, {parent_session_id = 'nix'}})", "item 2: session not"),
     "Session.get": ("assert(Session.get('nix'))", "session not found: nix"),
-    "Session.list": ("Session.list({sort_by = 'nix'})", "sort_by: expected one of"),
+    "Session.list": ("Session.list({sort_by = 'nix'})", "Session.list: argument 1 (filter).sort_by: expected one of"),
     "Session.update": ("Session.complete('s') Session.update('s', {name = 'n'})", "session s is completed"),
     "Session.suspend": ("Session.suspend('s') Session.suspend('s')", "session s is suspended: cannot suspend"),
     "Session.resume": ("Session.resume('s')", "session s is active: cannot resume"),
@@ -223,29 +309,32 @@ FAILURE = {
     "Session.set_current": ("Session.setCurrent('nix')", "session not found: nix"),
     "Session.get_current": ("Session.setCurrent('') assert(Session.getCurrent(), 'none')", "none"),
     "Session.get_tags": ("Session.getTags('nix')", "session not found: nix"),
-    "Session.set_tags": ("Session.setTags('s', {''})", "tags"),
-    "Session.add_tag": ("Session.addTag('s', 'a', '')", "tags"),
+    "Session.set_tags": ("Session.setTags('s', {''})", "Session.setTags: argument 2 (tags): '' cannot be"),
+    "Session.add_tag": ("Session.addTag('s', 'a', '')", "Session.addTag: argument 2 (tag): '' cannot be"),
     "Session.remove_tag": ("Session.removeTag('s', {{}})", "Session.removeTag: argument 2 (tag)[1]: expected a string"),
     "Session.builder": ("Session.builder():parent('nix'):build()", "session not found: nix"),
     "Session.children": ("Session.children('nix')", "session not found: nix"),
     "Session.path": ("Session.path('nix')", "session not found: nix"),
-    "Session.events": ("Session.events('s', {kinds = {'artifact.stord'}})", "kinds: expected a kind such as"),
+    "Session.events": (
+        "Session.events('s', {kinds = {'artifact.stord'}})",
+        "Session.events: argument 2 (options).kinds: expected a kind such as",
+    ),
     "Session.checkpoints": ("Session.checkpoints('nix')", "session not found: nix"),
     "Session.diff": ("Session.diff('s', {from = {checkpoint = 9}})", "checkpoint not found"),
     "Session.fork": ("Session.fork('s', 'f', {at = {seq = 99}})", "seq not found: 99"),
     "Session.rollback": ("Session.complete('s') Session.rollback('s', 'c1')", "session s is completed"),
-    "Artifact.store": ("Artifact.store('s', 'Bad Type', 'n', 'x')", "type: expected one of user_input"),
+    "Artifact.store": ("Artifact.store('s', 'Bad Type', 'n', 'x')", "Artifact.store: argument 2 (type): expected one"),
     "Artifact.store_file": ("Artifact.storeFile('s', '/nowhere/at/all')", "file not found: /nowhere/at/all"),
-    "Artifact.store_many": ("Artifact.storeMany('s', {{name = '', content = 'x'}})", "item 1: invalid name"),
+    "Artifact.store_many": ("Artifact.storeMany('s', {{name = '', content = 'x'}})", "Artifact.storeMany: item 1: "),
     "Artifact.get": ("assert(Artifact.get('s', 'nix'))", "artifact not found: s:nix"),
     "Artifact.get_content": ("Artifact.getContent('s', 'nix')", "artifact not found: s:nix"),
     "Artifact.list": ("Artifact.list('nix')", "session not found: nix"),
-    "Artifact.query": ("Artifact.query('size:>lots')", "query: "),
-    "Artifact.search": ("Artifact.search('size:>lots')", "query: "),
+    "Artifact.query": ("Artifact.query('size:>lots')", "Artifact.query: argument 1 (filter): a size"),
+    "Artifact.search": ("Artifact.search('size:>lots')", "Artifact.search: argument 1 (query): a size"),
     "Artifact.delete": ("Artifact.delete('s', 'nix')", "artifact not found: s:nix"),
     "Artifact.restore": ("Artifact.restore('s', 'a')", "artifact already exists: s:a"),
     "Artifact.update": ("Artifact.update('s', 'nix', {})", "artifact not found: s:nix"),
-    "Artifact.exists": ("Artifact.exists('s', '../x')", "invalid name"),
+    "Artifact.exists": ("Artifact.exists('s', '../x')", "Artifact.exists: argument 2 (artifact): invalid name"),
     "Artifact.versions": ("Artifact.versions('s', 'nix')", "artifact not found: s:nix"),
     "Artifact.save_to_file": ("Artifact.saveToFile('s', 'a', '/nowhere/at/all')", "/nowhere/at/all: No such file"),
 }
@@ -281,6 +370,22 @@ def test_a_failure_is_one_line_with_its_place(fails: Callable[[str], str], name:
         .removeprefix("t.lua:2: " if "assert(" in code else "")
         .startswith(message if "assert(" in code else f"t.lua:2: {message}")
     )
+
+
+@pytest.mark.parametrize("call", ["Session:create()", "Artifact:get('s', 'a')", "State:get('k')", "JSON:encode({})"])
+def test_a_call_with_a_colon_is_told_so(fails: Callable[[str], str], call: str) -> None:
+    name = call.partition("(")[0].replace(":", ".")
+    assert fails(call) == f"t.lua:1: {name}: expected a call with a dot, got one with a colon"
+
+
+def test_what_a_session_is_shown_as_names_it(run: Run, filled: Store) -> None:
+    run("""
+    local session = Session.get("s")
+    Session.setCurrent(session)
+    assert(Session.getCurrent() == session.id and #Artifact.list(Session.list()[1]) == 1)
+    assert(Session.get(Session.create({parent = session})).parent_session_id == session.id)
+    """)
+    assert len(filled.sessions.children("s")) == 1
 
 
 def test_what_comes_beyond_the_declared_is_dropped(run: Run, filled: Store) -> None:
@@ -333,4 +438,4 @@ def test_every_kind_is_tested() -> None:
     def kinds(takes: tuple[Argument, ...]) -> set[Any]:
         return {one.kind for one in takes} | {kind for one in takes for kind in kinds(one.fields)}
 
-    assert set(FITS) == set(Kind) == set().union(*map(kinds, SIGNATURES.values()))
+    assert set(FITS) == set(Kind) == set().union(*map(kinds, [*DECLARED.values(), *STATE.values()]))

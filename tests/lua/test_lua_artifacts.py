@@ -79,6 +79,21 @@ def test_queries_filter(run: Run) -> None:
     """)
 
 
+def test_an_update_takes_metadata_as_a_table_too(run: Run) -> None:
+    assert run("""
+    local s = Session.create({name = "s"})
+    Artifact.store(s, "tool_result", "a", "x", {k = 1, tags = {"t"}})
+    local function updated(changes)
+      Artifact.update(s, "a", changes)
+      local m = Artifact.get(s, "a").metadata
+      print(JSON.encode(m.custom), table.concat(m.tags, " "), m.description)
+    end
+    updated({metadata = {a = 1, description = "d"}})
+    updated({metadata = {a = 2, tags = {"u"}}, b = 3, tags = {"v"}})
+    updated({metadata = {}})
+    """).splitlines() == ['{"a":1}\tt\td', '{"a":2,"b":3}\tv\td', '{"a":2,"b":3}\tv\td']
+
+
 def test_versions_updates_deletion_and_restoring(run: Run) -> None:
     run("""
     local s = Session.create()
@@ -138,11 +153,11 @@ def test_another_sessions_artifact_is_refused(fails: Callable[[str], str]) -> No
             "Artifact.store: argument 4 (content): expected a string of bytes, got table",
         ),
         ("Artifact.store(s, 'tool_result', nil, 'x')", "Artifact.store: argument 3 (name): expected a string, got nil"),
-        ("Artifact.store(s, 'Bad Type', 'a', 'x')", "type: expected one of user_input"),
-        ("Artifact.store(s, 'tool_result', '', 'x')", "invalid name ''"),
-        ("Artifact.store(s, 'tool_result', '../a', 'x')", "invalid name '../a'"),
-        ("Artifact.store(s, 'tool_result', 'a\\0b', 'x')", "invalid name"),
-        ("Artifact.store(s, 'tool_result', ('x'):rep(256), 'x')", "invalid name"),
+        ("Artifact.store(s, 'Bad Type', 'a', 'x')", "Artifact.store: argument 2 (type): expected one of user_input"),
+        ("Artifact.store(s, 'tool_result', '', 'x')", "Artifact.store: argument 3 (name): invalid name ''"),
+        ("Artifact.store(s, 'tool_result', '../a', 'x')", "Artifact.store: argument 3 (name): invalid name '../a'"),
+        ("Artifact.store(s, 'tool_result', 'a\\0b', 'x')", "Artifact.store: argument 3 (name): invalid name"),
+        ("Artifact.store(s, 'tool_result', ('x'):rep(256), 'x')", "Artifact.store: argument 3 (name): invalid name"),
         ("Artifact.store(s, 'tool_result', 'a\\xff', 'x')", "Artifact.store: argument 3 (name): expected UTF-8 text"),
         (
             "Artifact.store(s, 'tool_result', 'a', 'x', {description = '\\xff'})",
@@ -162,7 +177,7 @@ def test_another_sessions_artifact_is_refused(fails: Callable[[str], str]) -> No
             "Artifact.store: argument 5 (metadata): expected strings for keys",
         ),
         ("Artifact.query({tag = {'x'}})", "Artifact.query: argument 1 (filter): unknown key 'tag'"),
-        ("Artifact.query('size:>lots')", "query: "),
+        ("Artifact.query('size:>lots')", "Artifact.query: argument 1 (filter): a size such as"),
         (
             "Artifact.get(s, {})",
             "Artifact.get: argument 2 (artifact): expected a table with session_id, sequence and content_hash",

@@ -68,7 +68,7 @@ def test_hooks_see_what_a_builder_makes(run: Run) -> None:
             "Session.builder():parent():build()",
             "Session.builder:parent: argument 1 (session): none is given, and no current session is set",
         ),
-        ("Session.builder():tag(''):build()", "tags"),
+        ("Session.builder():tag(''):build()", "Session.create: argument 1 (fields).tags"),
         ("Session.builder():nmae('x')", "attempt to call a nil value (method 'nmae')"),
     ],
 )

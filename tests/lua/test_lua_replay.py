@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
 from llmspellfs import Store
 from llmspellfs.errors import ScriptFailed
+from llmspellfs.lua.replaying import run_in_child
 from llmspellfs.lua.runtime import Script
-from llmspellfs.model.run import RunScript, parse_run
+from llmspellfs.model.record import parse_run
+from llmspellfs.model.run import RunScript
+from llmspellfs.service.rerunning import Task
 
 Run = Callable[..., str]
 MAKE = """
@@ -96,7 +100,7 @@ def test_purged_rows_are_mismatches(spell_store: Store, run: Run) -> None:
         ("{compare_results = 1}", "Session.replay: argument 2 (options).compare_results: expected a boolean, got"),
         ("{timeout_seconds = 'x'}", "argument 2 (options).timeout_seconds: expected a number of seconds"),
         ("{timeout_seconds = -1}", "timeout_seconds: expected more than 0, not -1"),
-        ("{on_progress = 1}", "argument 2 (options).on_progress: expected a function, got number"),
+        ("{on_progress = 1}", "argument 2 (options).on_progress: expected a function, got 1"),
         ("{stop_on_error = 'x'}", "argument 2 (options).stop_on_error: expected a boolean, got"),
         ("{from = 'x'}", "argument 2 (options).from: expected a whole number, 0 or more, got"),
         ("{to = -1}", "argument 2 (options).to: expected a whole number, 0 or more, got"),
@@ -227,3 +231,78 @@ def test_lineage_of_an_artifact(spell_store: Store, run: Run) -> None:
 def test_results_are_json(run: Run) -> None:
     printed = run(MAKE + "print(JSON.stringify(Session.replay(s, {mode = 'simulate'})))")
     assert json.loads(printed)["mismatches"] == []
+
+
+def test_an_error_of_on_progress_in_an_exact_replay_leaves_no_session(run: Run, fails: Callable[[str], str]) -> None:
+    run(MAKE)
+    for mode in ("exact", "simulate", "debug"):
+        code = f"""
+        Session.replay("s", {{mode = "{mode}", on_progress = function(step)
+          error("enough")
+        end}})"""
+        assert fails(code) == "t.lua:3: enough"
+        assert run("for _, one in ipairs(Session.list()) do print(one.name) end") == "s\n"
+
+
+def test_leaving_from_on_progress_leaves_no_session_either(spell_store: Store, run: Run) -> None:
+    run(MAKE + "Session.replay(s, {on_progress = function() os.exit(3) end})", exits=3)
+    assert [one.name for one in spell_store.sessions.list()] == ["s"]
+
+
+def test_unknown_options_are_answered_with_all_that_there_are(run: Run, fails: Callable[[str], str]) -> None:
+    run(MAKE)
+    assert "on_progress" in fails("Session.replay('s', {form = 3})").partition("expected one of")[2]
+    assert "to: expected a seq of 1 or more, not 0" in fails("Session.replay('s', {to = 0})")
+
+
+def test_a_coroutine_is_no_on_progress(run: Run, fails: Callable[[str], str]) -> None:
+    run(MAKE)
+    assert "expected a function" in fails("Session.replay('s', {on_progress = coroutine.create(print)})")
+    assert run("print(#Session.list())") == "1\n"
+
+
+def test_a_rerun_has_the_state_and_the_modules_of_the_recorded_run(
+    spell_store: Store, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "parts").mkdir()
+    module, script = tmp_path / "parts" / "shout.lua", tmp_path / "main.lua"
+    module.write_text("return function(text) return text:upper() end")
+    script.write_text("""
+    local s = Session.create({name = "s"})
+    local text = require("parts.shout")(State.get("greeting") .. State.get("own", "name"))
+    State.update("greeting", function(old) return old .. " again, " end)
+    Artifact.store(s, "tool_result", "out.txt", text .. table.concat(State.list_keys("own"), "+"))
+    """)
+    spell_store.state.set("greeting", "hello ")
+    spell_store.state.set("name", "world", scope="own")
+    spell_store.state.set("unread", 1, scope="own")
+    Script(spell_store, record=True).run_file(script)
+    module.unlink()
+    result = run("""
+    local r = Session.replay("s", {mode = "rerun"})
+    for _, m in ipairs(r.mismatches) do print(m.what, m.name, m.expected, m.got) end
+    print(r.success, r.partial, #r.left_out, r.artifacts[1].same)
+    """)
+    assert result == "true\tfalse\t0\ttrue\n"
+    assert spell_store.state.get("greeting") == "hello  again, "
+
+
+@pytest.mark.parametrize("name", ["a\0b", "..", "", "x" * 300, "\ud800"])
+def test_a_script_that_cannot_be_started_again_is_a_mismatch(spell_store: Store, run: Run, name: str) -> None:
+    for script in (RunScript(b"", name), RunScript(b"", "t.lua", (name,))):
+        session = spell_store.sessions.create()
+        with spell_store.runs.recording(script) as recorder:
+            spell_store.artifacts.put(session.id, "a", b"1")
+            recorder.status = 0
+        result = run(f"print(Session.replay('{session.id}', {{mode = 'rerun'}}).success)")
+        assert result == "false\n"
+
+
+@pytest.mark.parametrize("name", ["../../up", "/etc/x", "", ".", "a/../../b", "x" * 300])
+def test_modules_of_any_name_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    store = tmp_path / "rerun" / "store"
+    store.mkdir(parents=True)
+    task = Task(store, b"os.exit(5)", "t.lua", (), None, 60, modules={name: b"x"})
+    assert run_in_child(task).status in {5, 126}
+    assert {one.name for one in tmp_path.iterdir()} == {"rerun"}
+    assert {one.name for one in store.parent.iterdir()} == {"store", "scripts"}

@@ -159,6 +159,18 @@ def test_memory_ends_within_lua_and_can_be_used_again(confined: Confined) -> Non
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        "Tool.execute('template-engine', {template = '{% set x = [0] * 10000000 %}{{ x | length }}'})",
+        "Tool.execute('json-processor', {operation = 'query', input = ('x'):rep(9000000), query = '[@,@,@,@,@,@,@]'})",
+    ],
+)
+def test_memory_of_the_tools_own_process_is_bounded_too(confined: Confined, call: str) -> None:
+    assert confined(f"local r = {call} print(r.success, r.error)") == "false\tnot enough memory\n"
+    assert confined("print(Tool.execute('template-engine', {template = '{{ 1 + 1 }}'}).result)") == "2\n"
+
+
+@pytest.mark.parametrize(
     "code",
     [
         "local function f() return 1 + f() end f()",

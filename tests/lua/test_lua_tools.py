@@ -35,25 +35,26 @@ def test_json_both_ways(run: Run) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("JSON.parse('[1,')", "JSON: bad JSON at line 1 column 4"),
-        ("JSON.parse('')", "JSON: bad JSON at line 1 column 1"),
-        ("JSON.parse('[NaN]')", "JSON: bad JSON: NaN is not JSON"),
-        ("JSON.parse('1e999')", "JSON: inf cannot be said in JSON"),
-        ("JSON.parse(('['):rep(100000))", "JSON: JSON nested more than 64 deep"),
-        ("JSON.parse({})", "JSON: expected a string, not table"),
-        ("JSON.stringify('\\xff')", "JSON: a string that is not UTF-8"),
-        ("JSON.stringify({['\\xff'] = 1})", "JSON: a string that is not UTF-8"),
-        ("JSON.stringify(print)", "JSON: a function cannot be said in JSON"),
+        ("JSON.parse('[1,')", "JSON.parse: argument 1 (text): bad JSON at line 1 column 4"),
+        ("JSON.parse('')", "JSON.parse: argument 1 (text): bad JSON at line 1 column 1"),
+        ("JSON.parse('[NaN]')", "JSON.parse: argument 1 (text): bad JSON: NaN is not JSON"),
+        ("JSON.parse('1e999')", "JSON.parse: argument 1 (text): inf cannot be said in JSON"),
+        ("JSON.parse(('['):rep(100000))", "JSON.parse: argument 1 (text): JSON nested more than 64 deep"),
+        ("JSON.parse({})", "JSON.parse: argument 1 (text): expected a string, got table"),
+        ("JSON.stringify('\\xff')", "JSON.stringify: argument 1 (value): a string that is not UTF-8"),
+        ("JSON.stringify({['\\xff'] = 1})", "JSON.stringify: argument 1 (value): a string that is not UTF-8"),
+        ("JSON.stringify(print)", "JSON.stringify: argument 1 (value): a function cannot be said in JSON"),
         ("JSON.null.x = 1", "JSON.null cannot be changed"),
-        ("JSON.parse('\"\\\\udcff\"')", "JSON: bad JSON: half of a surrogate pair"),
-        ("JSON.parse('1' .. ('0'):rep(400))", "JSON: an integer of more than 1024 bits"),
-        (f"JSON.parse('{2**1024 - 1}')", "value: an integer beyond the range of a number"),
-        ("JSON.stringify({}, {prety = true})", "JSON: options: unknown key 'prety'; expected pretty"),
-        ("JSON.stringify({}, 'pretty')", "JSON: options: expected a table, got string"),
-        ("JSON.stringify({a = {[2] = 1}})", "JSON.a: a list with gaps"),
-        ("JSON.array(1)", "JSON.array: expected a table, not number"),
-        ("JSON.object(JSON.null)", "JSON.object: expected a table, not table"),
-        ("JSON.array(setmetatable({}, {}))", "JSON.array: the table has a metatable of its own"),
+        ("JSON.parse('\"\\\\udcff\"')", "JSON.parse: argument 1 (text): bad JSON: half of a surrogate pair"),
+        ("JSON.parse('1' .. ('0'):rep(400))", "JSON.parse: argument 1 (text): an integer of more than 1024 bits"),
+        (f"JSON.parse('{2**1024 - 1}')", "JSON.parse: argument 1 (text): an integer beyond the range of a number"),
+        ("JSON.stringify({}, {prety = true})", "JSON.stringify: argument 2 (options): unknown key 'prety'; expected"),
+        ("JSON.stringify({}, 'pretty')", "JSON.stringify: argument 2 (options): expected a table, got string"),
+        ("JSON.stringify({a = {[2] = 1}})", "JSON.stringify: argument 1 (value).a: a list with gaps"),
+        ("JSON.array(1)", "JSON.array: argument 1 (table): expected a table, got 1"),
+        ("JSON.object(JSON.null)", "JSON.object: argument 1 (table): expected a table, got JSON.null"),
+        ("json.decode('{')", "JSON.decode: argument 1 (text): bad JSON at line 1 column 2"),
+        ("JSON.encode({}, {pretty = 1})", "JSON.encode: argument 2 (options).pretty: expected a boolean, got 1"),
         ("Tool.execute()", "Tool.execute: argument 1 (name): expected a string, got nil"),
         ("Tool.execute('compression', 'x')", "Tool.execute: argument 2 (parameters): expected a table, got string"),
         ("Tool.execute('compression', {1})", "Tool.execute: argument 2 (parameters): expected strings for keys"),
@@ -80,6 +81,29 @@ def test_empty_and_emptied_tables_stay_what_they_were(run: Run) -> None:
         '[{}]\t{"x":1}\t[1]',
         "{}",
     ]
+
+
+def test_a_mark_is_out_of_a_scripts_reach_and_takes_no_metatable(run: Run) -> None:
+    assert run("""
+    local a, o = JSON.parse("[]"), JSON.parse("{}")
+    for _, t in ipairs {a, o, Session.list(), JSON.array(), JSON.object()} do
+      assert(getmetatable(t) == nil and debug.getmetatable(t) == nil)
+    end
+    local class = {__index = {first = function(self) return self[1] end}}
+    setmetatable(a, class)
+    setmetatable(o, class)
+    print(JSON.stringify({a, o}), a:first(), JSON.stringify(JSON.array(setmetatable({}, class))))
+    print(JSON.stringify(JSON.parse("[[]]")), JSON.stringify(JSON.object(a)))
+    """).splitlines() == ["[[],{}]\tnil\t[]", "[[]]\t{}"]
+
+
+def test_marks_do_not_keep_tables(run: Run) -> None:
+    assert run("""
+    local held = setmetatable({}, {__mode = "k"})
+    for i = 1, 100 do held[JSON.array()] = true end
+    collectgarbage()
+    print(next(held))
+    """) == "nil\n"  # fmt: skip
 
 
 def test_integers_stay_integers_up_to_64_bits(run: Run) -> None:

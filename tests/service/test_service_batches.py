@@ -35,6 +35,8 @@ from llmspellfs.service.creation import NewSession
 from llmspellfs.service.paths import Place
 from llmspellfs.service.versions import Given, Writer
 from llmspellfs.storage.batches import place_all
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.sessions import dirname_taken
 
 OWN = Ownership(0o755, 1, 1)
 ORIGIN = Origin("uid:1000", "api")
@@ -124,6 +126,9 @@ def prepared(stack: ExitStack, config: Config = CONFIG) -> Store:
 def test_a_batch_leaves_the_rows_and_events_that_one_by_one_leaves_or_nothing(items: list[NewArtifact]) -> None:
     items = [item._replace(content=SHORT.get(item.content, item.content)) for item in items]
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr("llmspellfs.storage.batches._TOGETHER", 2)
+        patch.setattr("llmspellfs.service.batches._WAITING", 5)
         alone, together = prepared(stack), prepared(stack)
         before = rows(together)
         assert rows(alone) == before
@@ -166,6 +171,7 @@ BAD = {
     "file in the way": (NewArtifact("a/x", b""), NotAFolder),
     "symlink": (NewArtifact("link", b""), AlreadyExists),
     "content": (NewArtifact("x", "text"), InvalidValue),  # type: ignore[arg-type]
+    "no type": (NewArtifact("x", b"", ["list"]), InvalidValue),  # type: ignore[arg-type]
     "type": (NewArtifact("x", b"", "Bad Type"), InvalidValue),
     "tags": (NewArtifact("x", b"", tags="one"), InvalidValue),
     "custom": (NewArtifact("x", b"", custom={"k": float("nan")}), InvalidValue),
@@ -258,6 +264,24 @@ def test_sessions_made_together_are_as_if_made_one_by_one() -> None:
         assert [one.dirname for one in made] == ["one", "one~2", "three"]
         assert rows(together) == rows(alone)
         assert made == [together.sessions.get(one.id) for one in made]
+
+
+def test_the_names_of_sessions_made_together_are_each_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def taken(db: Connection, dirname: str, but: int | None = None) -> bool:
+        tried.append(dirname)
+        return dirname_taken(db, dirname, but)
+
+    with ExitStack() as stack:
+        store = prepared(stack)
+        store.sessions.create("x~3")
+        monkeypatch.setattr("llmspellfs.storage.sessions.dirname_taken", taken)
+        made = store.sessions.create_many([NewSession("x")] * 50 + [NewSession("x~9"), NewSession("x")])
+        numbers = [number for number in range(2, 53) if number != 3]
+        names = ["x", *(f"x~{number}" for number in numbers[:49]), "x~9~2", f"x~{numbers[49]}"]
+        assert [one.dirname for one in made] == names
+    assert len(tried) == len(set(tried)) + 1  # x~9, by either name
 
 
 @pytest.mark.parametrize(

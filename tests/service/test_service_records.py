@@ -14,10 +14,13 @@ from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import NotFound
 from llmspellfs.model.lineage import Branch, Lineage
+from llmspellfs.model.record import parse_run
 from llmspellfs.model.replay import Mode, Wanted
-from llmspellfs.model.run import RunScript, parse_run
+from llmspellfs.model.run import RunScript
+from llmspellfs.service import recalling
 from llmspellfs.service.records import Recorder
 from llmspellfs.service.rerunning import Ended, Task
+from llmspellfs.service.timeline import timeline
 from tests.service.histories import OWN, place
 
 SCRIPT = RunScript(b"print(1)", "t.lua", ("a", "b\udcff"), None, {"lua": "5.4"})
@@ -153,7 +156,7 @@ def test_the_script_is_stored_once_for_all_its_runs(store: Store) -> None:
             store.artifacts.put("s", "out", content)
     assert sum(name.endswith(".lua") for name in names(store, "s")) == 1
     assert len(store.runs.of("s")) == 2
-    assert store.runs.text(store.runs.of("s")[0]) == SCRIPT.text
+    assert store.runs.text(store.runs.of("s")[0].script_hash, "t.lua") == SCRIPT.text
 
 
 def test_a_script_that_fails_is_recorded_with_its_error(store: Store) -> None:
@@ -335,7 +338,202 @@ def test_a_run_whose_script_or_record_is_gone_is_a_mismatch(store: Store) -> Non
     script, record = store.artifacts.list("s")[1:]
     store.artifacts.purge("s", script.name)
     result = store.replays.replay("s", Wanted(Mode.RERUN), runner=lambda _: Ended(0))
-    assert [(one.what, one.got) for one in result.mismatches] == [("script", f"script not found: {script.name}")]
+    assert [(one.what, one.got) for one in result.mismatches] == [("script", f"content not found: {script.name}")]
     store.artifacts.purge("s", record.name)
     result = store.replays.replay("s", Wanted(Mode.RERUN), runner=lambda _: Ended(0))
     assert [one.what for one in result.mismatches] == ["record"]
+
+
+def test_a_rerun_has_the_state_that_was_read_before_it_was_set(store: Store) -> None:
+    store.sessions.create("s")
+    own = f"session:{store.sessions.get('s').id}"
+    for key in ("read", "updated", "deleted", "set", "other"):
+        store.state.set(key, [key], scope="a")
+    store.state.set("mine", 1, scope=own)
+    with run(store):
+        store.artifacts.put("s", "a", b"1")
+        store.state.get("read", scope="a")
+        store.state.get("missing", scope="a")
+        store.state.update("updated", lambda _: "new", scope="a")
+        store.state.delete("deleted", scope="a")
+        store.state.set("set", "new", scope="a")
+        store.state.get("set", scope="a")
+        store.state.get("mine", scope=own)
+    seen: dict[str, object] = {}
+
+    def runner(task: Task) -> Ended:
+        with open_store(task.store) as scratch:
+            seen.update({key: scratch.state.get(key, scope="a") for key in scratch.state.list_keys("a")})
+            seen["mine"] = scratch.state.get("mine", scope=own)
+        return Ended(0)
+
+    result = store.replays.replay("s", Wanted(Mode.RERUN), runner=runner)
+    assert seen == {"read": ["read"], "updated": ["updated"], "deleted": ["deleted"], "mine": 1}
+    assert result.left_out == ()
+
+
+def test_keys_that_are_listed_are_there_again(store: Store) -> None:
+    store.sessions.create("s")
+    store.state.set("k", 1)
+    with run(store):
+        store.artifacts.put("s", "a", b"1")
+        store.state.list_keys()
+    assert [(one.key, one.text) for one in store.runs.of("s")[0].state] == [("k", "1")]
+
+
+def test_what_is_too_much_to_keep_is_told_and_no_mismatch(store: Store) -> None:
+    store.sessions.create("s")
+    store.state.set("big", "x" * recalling.MAX_STATE)
+    with run(store) as recorder:
+        store.artifacts.put("s", "a", b"1")
+        store.state.get("big")
+        recorder.recall.loaded("m", b"x" * (recalling.MAX_MODULES + 1))
+    result = store.replays.replay("s", Wanted(Mode.RERUN), runner=lambda _: Ended(0))
+    assert [one.partition(" (")[0] for one in result.left_out] == ["t.lua: State global big", "t.lua: module m"]
+    assert [one.what for one in result.mismatches] == ["artifact"]
+    assert result.document()["partial"] is True
+
+
+def test_state_of_a_session_stands_in_no_record_of_another(store: Store) -> None:
+    ids = [store.sessions.create(name).id for name in "st"]
+    store.state.set("token", "secret of s", scope=f"session:{ids[0]}")
+    with run(store):
+        store.state.get("token", scope=f"session:{ids[0]}")
+        for name in "st":
+            store.artifacts.put(name, "a", b"1")
+    there, other = store.runs.of("s")[0], store.runs.of("t")[0]
+    assert [one.text for one in there.state] == ['"secret of s"']
+    assert (other.state, other.left_out) == ((), (f"State session:{ids[0]} (of another session)",))
+
+
+def test_modules_stand_beside_the_record_and_go_with_the_script(store: Store) -> None:
+    store.sessions.create("s")
+    for content in (b"1", b"2"):
+        with run(store) as recorder:
+            recorder.recall.loaded("lib.m", b"return 1")
+            store.artifacts.put("s", "a", content)
+    assert sum(".runs/module-" in name for name in names(store, "s")) == 1
+    tasks: list[Task] = []
+
+    def runner(task: Task) -> Ended:
+        tasks.append(task)
+        return Ended(0)
+
+    store.replays.replay("s", Wanted(Mode.RERUN), runner=runner)
+    assert [task.modules for task in tasks] == [{"lib.m": b"return 1"}] * 2
+    store.artifacts.purge("s", next(name for name in names(store, "s") if ".runs/module-" in name))
+    result = store.replays.replay("s", Wanted(Mode.RERUN), runner=runner)
+    assert {one.name for one in result.mismatches if one.what == "module"} == {"lib.m"}
+
+
+def test_a_cut_list_is_partial_and_no_mismatch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmspellfs.model.run.MAX_LISTED", 2)
+    store.sessions.create("s")
+    for name in "xyz":
+        store.artifacts.put("s", name, b"0")
+    with run(store):
+        for name in "xyz":
+            read(store, "s", name)
+            store.artifacts.put("s", name + "1", b"1")
+
+    def runner(task: Task) -> Ended:
+        with open_store(task.store) as scratch, run(scratch):
+            for name in "zxy":
+                scratch.artifacts.put("s", name + "1", b"1")
+        return Ended(0)
+
+    result = store.replays.replay("s", Wanted(Mode.RERUN), runner=runner)
+    assert [str(one) for one in result.mismatches] == []
+    assert result.left_out == (
+        "t.lua: 1 of the artifacts that it read", "t.lua: 1 of the artifacts that it made then",
+        "t.lua: 1 of the artifacts that it made now",
+    )  # fmt: skip
+
+
+def test_the_record_of_a_session_that_its_run_ended_has_the_status_of_the_trail(store: Store) -> None:
+    with run(store):
+        store.sessions.create("s")
+        store.sessions.complete("s")
+    record = next(one for one in store.artifacts.list("s") if one.name.endswith(".json"))
+    assert json.loads(store.artifacts.read(record))["status"] is None
+    assert [one.status for one in store.runs.all()] == [one.status for one in store.runs.of("s")] == [0]
+    assert [status for *_, status in store.replays.metadata("s").runs] == [0]
+
+
+def test_a_run_without_an_end_is_unfinished_for_every_reader(store: Store) -> None:
+    store.sessions.create("s")
+    store.artifacts.put("s", "a", b"1")
+    recorder = store.runs.recording(SCRIPT)
+    recorder.__enter__()
+    read(store, "s", "a")
+    store.artifacts.put("s", "b", b"2")
+    store.sessions.complete("s")
+    store.engine.witnesses.clear()  # as where the process is killed
+    assert [one[1:] for one in store.replays.metadata("s").runs] == [("t.lua", "unfinished")]
+    assert [one.runs[0][2] for one in store.replays.replayable()] == ["unfinished"]
+    begun = next(one for one in timeline(store.sessions.events("s")) if one.event.kind == "run.started")
+    assert (begun.is_unfinished, begun.document()["details"]["status"]) == (True, "unfinished")
+    assert [line for line in store.runs.lineage("s:b").lines() if "t.lua, unfinished" in line]
+    result = store.replays.replay("s", Wanted(Mode.RERUN), runner=lambda _: Ended(0))
+    assert [one.what for one in result.mismatches] == ["record"]
+
+
+def test_a_run_can_be_ended_from_another_thread(store: Store) -> None:
+    store.sessions.create("s")
+    recorder = store.runs.recording(SCRIPT)
+    recorder.__enter__()
+    store.artifacts.put("s", "a", b"1")
+    recorder.ask("interrupted")
+    with pytest.raises(BaseException, match="interrupted"):
+        store.artifacts.put("s", "b", b"2")
+    thread = threading.Thread(target=recorder.cut)
+    thread.start()
+    thread.join()
+    recorder.__exit__(None, None, None)
+    assert [one.status for one in store.runs.of("s")] == ["interrupted"]
+    assert kinds(store, "s").count("run.finished") == 1
+
+
+# Records that are none
+
+FORGED = [
+    b"", b"no JSON", b"[]", b"null", b"[" * 100_000, b'{"v":1}', b'{"run":1,"script":[]}', b"\xff\xfe",
+    b'"' * 1_000_000, b'{"run":"x","script":{"name":"n","hash":"zz"},"args":[],"session":null}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", FORGED, ids=lambda content: content[:9].hex())
+def test_what_only_looks_like_a_record_is_none(store: Store, content: bytes) -> None:
+    store.sessions.create("s")
+    with run(store):
+        store.artifacts.put("s", "a", b"1")
+    store.artifacts.put("s", "fake", content, mime_type="application/vnd.llmspellfs.run+json")
+    assert len(store.runs.of("s")) == len(store.runs.all()) == 1
+    assert list(store.runs.lineage("s:a").lines()) == ["s:a"]
+    assert store.replays.replay("s").ok
+
+
+@pytest.mark.parametrize("changes", [
+    {"args": ["evil"]}, {"script": {"name": "t.lua", "hash": "0" * 64}}, {"read": 1}, {"made": [[]]},
+    {"sessions": {"nobody": 1 << 70}}, {"sessions": {"\udcff": 1}}, {"session": []}, {"status": {}}, {"run": "other"},
+    {"started_at": "9999-12-31T23:59:59Z"}, {"read": [{}] * 10_001}, {"sandbox": 7}, {"modules": [{"name": "../m"}]},
+], ids=lambda changes: str(changes)[:30])  # fmt: skip
+def test_a_forged_record_of_a_real_run_changes_nothing(store: Store, changes: dict[str, object]) -> None:
+    store.sessions.create("s")
+    with run(store):
+        store.artifacts.put("s", "a", b"1")
+    real = store.runs.of("s")
+    record = next(one for one in store.artifacts.list("s") if one.name.endswith(".json"))
+    forged = {**json.loads(store.artifacts.read(record)), **changes}
+    store.artifacts.put("s", "fake", json.dumps(forged).encode(), mime_type=record.mime_type)
+    assert store.runs.of("s") == store.runs.all() == real
+    store.artifacts.put("s", record.name, json.dumps(forged).encode(), mime_type=record.mime_type)
+    assert store.runs.all() == []
+    tasks: list[Task] = []
+
+    def runner(task: Task) -> Ended:
+        tasks.append(task)
+        return Ended(0)
+
+    store.replays.replay("s", Wanted(Mode.RERUN), runner=runner)
+    assert [(task.args, task.sandbox) for task in tasks] == [(SCRIPT.args, None)]

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from llmspellfs import Store
-from llmspellfs.errors import InvalidValue, NotAllowed, NotFound
+from llmspellfs.errors import InvalidValue, NotAllowed, NotFound, StoreBusy
 from llmspellfs.model.point import Point
 from llmspellfs.model.replay import Mode, Replayed, Step, Wanted
+from llmspellfs.model.run import RunScript
+from llmspellfs.service.rerunning import Ended
 from llmspellfs.service.timeline import timeline
 from tests.service.histories import OWN, Histories, draft, live, past, place
 
@@ -118,6 +120,9 @@ def test_a_range_of_events_and_what_came_after_a_checkpoint(store: Store, clock:
         (lambda: Wanted(first=3, checkpoint=1), InvalidValue),
         (lambda: Wanted(first=0), InvalidValue),
         (lambda: Wanted(timeout_seconds=0), InvalidValue),
+        (lambda: Wanted(timeout_seconds=float("inf")), InvalidValue),
+        (lambda: Wanted(timeout_seconds=float("nan")), InvalidValue),
+        (lambda: Wanted(last=0), InvalidValue),
         (lambda: Wanted(first=5, last=3), InvalidValue),
         (lambda: Wanted(last=99), NotFound),
         (lambda: Wanted(first=99), NotFound),
@@ -333,8 +338,33 @@ def test_what_on_progress_raises_ends_the_replay(store: Store, clock: list[int])
     def stop(step: Step) -> None:
         raise KeyError(step.seq)
 
+    for mode in (Mode.EXACT, Mode.SIMULATE, Mode.DEBUG):
+        with pytest.raises(KeyError):
+            store.replays.replay("s", Wanted(mode), on_progress=stop)
+        assert [one.name for one in store.sessions.list()] == ["s"]
+
+
+def test_what_on_progress_raises_ends_a_rerun_without_a_session_too(store: Store) -> None:
+    store.sessions.create("s")
+    with store.runs.recording(RunScript(b"", "t.lua")):
+        store.artifacts.put("s", "a", b"1")
+
+    def stop(step: Step) -> None:
+        raise KeyError(step.seq)
+
     with pytest.raises(KeyError):
-        store.replays.replay("s", on_progress=stop)
+        store.replays.replay("s", Wanted(Mode.RERUN), on_progress=stop, runner=lambda _: Ended(None))
+    assert [one.name for one in store.sessions.list()] == ["s"]
+
+
+def test_a_failure_in_the_middle_leaves_no_session(
+    store: Store, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, clock)
+    monkeypatch.setattr("llmspellfs.service.replica.Replica.follow", lambda *_: (_ for _ in ()).throw(StoreBusy(1)))
+    with pytest.raises(StoreBusy):
+        store.replays.replay("s")
+    assert [one.name for one in store.sessions.list()] == ["s"]
 
 
 def test_without_comparing_it_only_rebuilds(sqlite_store: Store, clock: list[int]) -> None:
@@ -374,11 +404,11 @@ def test_an_altered_last_line_and_a_moved_time_are_mismatches(sqlite_store: Stor
     store.artifacts.put("s", "a", b"1")
     assert found_in(store) == set()
     alter(store, "UPDATE event SET line = replace(line, 'uid:', 'uid:9') WHERE seq = 2")
-    assert found_in(store) == {"chain"}
-    alter(store, "UPDATE event SET at_ns = at_ns + 1000000000 WHERE seq = 1")
     assert found_in(store) == {"chain", "line"}
-    alter(store, "UPDATE event SET at_ns = at_ns - 1000000000 WHERE seq = 1")
     alter(store, "UPDATE event SET line = replace(line, 'uid:9', 'uid:') WHERE seq = 2")
+    alter(store, "UPDATE event SET at_ns = at_ns + 1000000000 WHERE seq = 1")
+    assert found_in(store) == {"line"}
+    alter(store, "UPDATE event SET at_ns = at_ns - 1000000000 WHERE seq = 1")
 
 
 def test_a_row_that_cannot_be_read_is_a_mismatch(sqlite_store: Store) -> None:
@@ -388,3 +418,26 @@ def test_a_row_that_cannot_be_read_is_a_mismatch(sqlite_store: Store) -> None:
     alter(store, "UPDATE entry SET tags = '{' WHERE name = 'a'")
     assert "row" in found_in(store)
     alter(store, "UPDATE entry SET tags = ? WHERE name = 'a'", '["t"]')
+
+
+@pytest.mark.parametrize(("name", "make"), [("to", lambda: Wanted(last=0)), ("from", lambda: Wanted(first=0, last=0))])
+def test_a_bound_that_is_none_is_named(name: str, make: Callable[[], Wanted]) -> None:
+    with pytest.raises(InvalidValue, match=f"^{name}: expected a seq of 1 or more, not 0"):
+        make()
+
+
+@pytest.mark.parametrize("line", ["no JSON", "[]", '{"run":[],"script":{},"hash":1,"status":{}}', '"' * 9])
+def test_an_altered_line_of_a_run_breaks_no_reader(sqlite_store: Store, line: str) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    with store.runs.recording(RunScript(b"", "t.lua")):
+        store.artifacts.put("s", "a", b"1")
+    lines = [event.line for event in store.sessions.events("s")]
+    for seq in (2, len(lines)):
+        alter(store, "UPDATE event SET line = ? WHERE seq = ?", line, seq)
+        assert store.replays.metadata("s").why_not is not None
+        store.replays.replayable()
+        assert len(timeline(store.sessions.events("s"))) == len(lines)
+        store.runs.all()
+        assert not store.replays.replay("s", Wanted(Mode.RERUN), runner=lambda _: Ended(0)).ok
+        alter(store, "UPDATE event SET line = ? WHERE seq = ?", lines[seq - 1], seq)

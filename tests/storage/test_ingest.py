@@ -27,6 +27,7 @@ from llmspellfs.storage.ingest import (
     MIN_CHUNK,
     Ingest,
     Staged,
+    hasher,
     stage_bytes,
 )
 
@@ -266,3 +267,10 @@ def test_several_ingests_share_a_blob_store_in_parallel(tmp_path: Path) -> None:
     assert len(results) == 3
     assert results[0] == results[1] == results[2]
     assert whole(results[0], blobs) == MIXED
+
+
+def test_one_hasher_hashes_one_content_after_another() -> None:
+    digest = hasher()
+    assert [digest(data) for data in (b"one", b"", MIXED, b"one")] == [
+        blake3(data).digest() for data in (b"one", b"", MIXED, b"one")
+    ]

@@ -8,6 +8,7 @@ import pytest
 import llmspellfs.tools
 from llmspellfs.errors import InvalidValue, NotFound
 from llmspellfs.tools import Outcome, Parameter, Registry, Tool
+from llmspellfs.tools.worker import Worker
 
 OWN = [
     "base64-encoder", "calculator", "compression", "csv-analyzer", "date-time-handler", "diff-calculator",
@@ -143,6 +144,12 @@ def test_an_installed_tool_can_ask_for_the_child_process(site: Path) -> None:
     assert registry.execute("endless", {"operation": "return"}).result == "return"
     assert registry.execute("endless", {"operation": "wait"}).error == "took more than 1 s"
     assert registry.execute("endless", {"operation": "return"}).success
+
+
+def test_where_packages_are_left_alone_the_child_process_does_so_too(site: Path) -> None:
+    call = ("endless", {"operation": "return"})
+    assert Worker().call(*call).result == "return"
+    assert Worker(installed=False).call(*call) == Outcome(success=False, error="tool not found: endless")
 
 
 def test_a_tool_without_parameters_says_so() -> None:
