@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean system
+export LLMSPELLFS_SOAK_SECONDS ?= 60
+
+.PHONY: demo test soak check clean system
 
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -13,6 +15,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
 	$(BIN)/pytest -n 3 --dist loadfile
+
+# Hours of it: each test that is marked `soak` goes on for LLMSPELLFS_SOAK_SECONDS, and some for as long as they need.
+soak: $(VENV)/.installed
+	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
+	$(BIN)/pytest -m soak -s --timeout=14400
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

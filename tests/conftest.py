@@ -1,8 +1,12 @@
-"""Stores on both backends, with a clock that tests move; each must be whole at the end of its test."""
+"""Stores on both backends, with a clock that tests move; each must be whole at the end of its test.
+
+Tests that count something say so through `figures`; what they say stands at the end of the run, in any case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from llmspellfs.config import Config
 from llmspellfs.model.event import Origin
 
 ORIGIN = Origin("uid:1000", "api")
+_FIGURES = "figures"
 
 
 @pytest.fixture
@@ -36,3 +41,25 @@ def _whole(path: Path, backend: str, clock: list[int]) -> Iterator[Store]:
     with open_store(path, config=Config(), backend=backend, origin=ORIGIN, now=lambda: clock[0]) as store:
         yield store
         assert store.upkeep.fsck().problems == ()
+
+
+@pytest.fixture
+def soak_seconds() -> float:
+    """How long a test marked `soak` goes on."""
+    return float(os.environ.get("LLMSPELLFS_SOAK_SECONDS", "60"))
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Give the run's last lines one about this test."""
+    return lambda line: record_property(_FIGURES, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the tests have counted."""
+    reports = [report for which in ("passed", "failed") for report in terminalreporter.getreports(which)]
+    said = [(r.nodeid, line) for r in reports if r.when == "call" for key, line in r.user_properties if key == _FIGURES]
+    if said:
+        terminalreporter.section("figures")
+    for test, line in said:
+        terminalreporter.write_line(f"{test.partition('::')[2]}: {line}")

@@ -185,17 +185,22 @@ def restore(app: App, ref: str, name: str | None) -> None:
 @artifact.command()
 @click.argument("refs", metavar="REF...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--prove", is_flag=True, help="List what was unlinked and erased.")
 @pass_app
-def purge(app: App, refs: tuple[str, ...], yes: bool) -> None:
-    """Erase artifacts for good, every version of them."""
-    from llmspellfs.cli.reports import purge_json, purge_line
+def purge(app: App, refs: tuple[str, ...], yes: bool, prove: bool) -> None:
+    """Erase artifacts for good, every version of them.
+
+    The audit trail stays so that it verifies; their names stand in its lines, and so do the hashes of contents. No
+    other word is left, and of the content no byte that nothing else uses; backups and exports are yours.
+    """
+    from llmspellfs.cli.purging import report_purge
 
     store = app.open()
     for ref in refs:
         if not yes:
             render.confirm(f"Erase artifact {ref} for good?")
         report = store.artifacts.purge(*store.artifacts.place(ref))
-        render.outcome(purge_line(ref, report), purge_json(ref, report), as_json=app.json)
+        report_purge(ref, report, prove=prove, as_json=app.json)
 
 
 def _say(app: App, store: Store, what: Artifact, line: str) -> None:

@@ -41,9 +41,11 @@ def start(app: App, mountpoint: str, words: dict[str, str], *, foreground: bool 
         refuse_memory(config)
     from llmspellfs.fuse import daemon
 
-    daemon.start(
+    note = daemon.start(
         app.store_path(config), mountpoint, config_path=app.config, options=words, foreground=foreground
     )  # fmt: skip
+    if note:
+        render.note(note)
 
 
 def take_config(app: App, words: dict[str, str]) -> dict[str, str]:

@@ -7,35 +7,66 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmspellfs.cli.views import Column, View, human_size, iso, short_time
+from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from llmspellfs.config import Config
-    from llmspellfs.service.checking import ChainReport, FsckReport
-    from llmspellfs.service.erasure import PurgeReport
-    from llmspellfs.service.upkeep import GcReport, Stats
+    from llmspellfs.service.chains import ChainReport
+    from llmspellfs.service.check_findings import FsckReport
+    from llmspellfs.service.collecting import GcReport
+    from llmspellfs.service.purged import PurgeReport
+    from llmspellfs.service.scrub import ScrubReport
+    from llmspellfs.service.upkeep import Stats
     from llmspellfs.storage.lost import LostItem
 
 
 def count(number: int, noun: str) -> str:
-    """Return *number* with *noun* in the singular or the plural: `1 event`, `2 events`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """Return *number* with *noun* in the singular or the plural: `1 event`, `2 events`, `2 entries`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("ry") else f"{number} {noun}s"
 
 
 def purge_json(ref: str, report: PurgeReport) -> dict[str, Any]:
     """Return what the purge of *ref* did."""
-    return {"purged": ref, "unlinked": list(report.unlinked), "freed": report.freed}
+    return {"purged": ref, **asdict(report)}
 
 
 def purge_line(ref: str, report: PurgeReport) -> str:
     """Return what the purge of *ref* did, as a line."""
-    return f"{ref}: purged, {human_size(report.freed)} freed"
+    shared = f"; of {count(report.shared, 'content')} that others have nothing went" if report.shared else ""
+    return f"{ref}: purged, {human_size(report.freed)} freed{shared}"
+
+
+def purge_proof(report: PurgeReport) -> list[str]:
+    """Return all that a purge took away, a line each, and then how much of what has no name of its own."""
+    counts = (
+        (report.rows, "row"), (report.labels, "label"), (report.words, "full-text entry"), (report.messages, "message"),
+    )  # fmt: skip
+    return [
+        *(f"unlinked: blobs/{chunk[:2]}/{chunk}" for chunk in report.unlinked),
+        *(f"content: {content}" for content in report.contents),
+        *(f"lost+found: {item}" for item in report.lost),
+        "erased: " + ", ".join(count(number, noun) for number, noun in counts),
+    ]
+
+
+def purge_notes(ref: str, report: PurgeReport) -> list[str]:
+    """Return what is left of what was purged, and until when."""
+    notes = [f"{ref}: another process has bytes for it in {file}, until it closes them" for file in report.open_files]
+    notes += [f"{ref}: a repair has kept the index as it was in {folder}: see that it goes" for folder in report.copies]
+    if not report.is_ended:
+        notes.append(f"{ref}: what was erased stands in the WAL yet: run `llmspellfs gc` when its readers have ended")
+    return notes
 
 
 def stats_json(stats: Stats) -> dict[str, Any]:
     """Return the figures of a store."""
-    return asdict(stats)
+    began, ended = (None if at is None else iso(at) for at in (stats.scrub.began_ns, stats.scrub.ended_ns))
+    scrub = {"percent": stats.scrub.percent, "began_at": began, "ended_at": ended, "harmed": stats.scrub.harmed}
+    return {**asdict(stats), "scrub": scrub}
 
 
 def stats_shown(stats: Stats) -> dict[str, Any]:
@@ -46,11 +77,43 @@ def stats_shown(stats: Stats) -> dict[str, Any]:
         "sessions": ", ".join(states) or "0",
         "artifacts": f"{stats.artifacts} ({count(stats.versions, 'version')})",
         "content": f"{human_size(stats.logical_bytes)} ({human_size(stats.unique_bytes)} without repeats)",
-        "stored": human_size(stats.stored_bytes),
+        "stored": within(stats.stored_bytes, stats.storage_quota),
         "index": human_size(stats.index_bytes),
         "events": stats.events,
         "lost": stats.lost,
+        "scrubbed": _scrubbed(stats),
     }
+
+
+def within(size: int, quota: int) -> str:
+    """Return *size* bytes, and how much of *quota* they are where that is not 0."""
+    if not quota:
+        return human_size(size)
+    return f"{human_size(size)} of {human_size(quota)} ({min(999, -(-100 * size // quota))}%)"
+
+
+def _scrubbed(stats: Stats) -> str:
+    """Return how far the scrub of a store is."""
+    scrub, said = stats.scrub, list[str]()
+    if scrub.ended_ns is not None:
+        said.append(f"all of it by {short_time(scrub.ended_ns)}")
+    if scrub.began_ns is not None and (scrub.percent or scrub.ended_ns is None):
+        said.append(f"{scrub.percent} % since {short_time(scrub.began_ns)}")
+    if scrub.harmed:
+        said.append(f"harmed: {count(scrub.harmed, 'artifact')}")
+    return ", ".join(said) or "never"
+
+
+def scrub_json(report: ScrubReport) -> dict[str, Any]:
+    """Return what a scrub found."""
+    return {"ok": not report.harmed, **asdict(report), "harmed": list(report.harmed)}
+
+
+def scrub_lines(report: ScrubReport) -> list[str]:
+    """Return what a scrub found, as lines."""
+    verdict = "harmed" if report.harmed else "sound"
+    read = f"{verdict}: {count(report.checked, 'piece')} of content read, {human_size(report.bytes)}"
+    return [*(f"harmed: {visible(name)}" for name in report.harmed), read]
 
 
 def gc_json(report: GcReport, *, dry_run: bool) -> dict[str, Any]:
@@ -60,21 +123,17 @@ def gc_json(report: GcReport, *, dry_run: bool) -> dict[str, Any]:
 
 def gc_line(report: GcReport, *, dry_run: bool) -> str:
     """Return what a collection did, or in a dry run would do, as a line."""
-    freed = human_size(report.freed)
-    if dry_run:
-        return f"{report.removed} would be removed, {freed} would be freed"
     orphans = f", {report.orphans} of them orphans" if report.orphans else ""
     removed = report.removed + report.orphans
-    return f"{report.pruned} pruned, {report.condemned} marked, {removed} removed{orphans}, {freed} freed"
-
-
-def fsck_json(report: FsckReport) -> dict[str, Any]:
-    """Return what a check found."""
-    return {"ok": report.ok, **asdict(report)}
+    did = f"{report.pruned} pruned, {report.condemned} marked, {removed} removed{orphans}"
+    expired = f", {count(report.expired, 'deleted session')} gone for good" if report.expired else ""
+    index = f" ({human_size(report.index_freed)} of the index can be used again)" if report.index_freed else ""
+    freed = f"{human_size(report.freed)} freed{index}"
+    return f"would be: {did}{expired}, {freed}" if dry_run else f"{did}{expired}, {freed}"
 
 
 def fsck_lines(report: FsckReport) -> list[str]:
-    """Return what a check found: each problem, each harmed artifact, and what was looked at."""
+    """Return what a check found: problems, what was mended, each harmed artifact, notes, and what was looked at."""
     checked = ", ".join(
         count(number, noun)
         for number, noun in (
@@ -85,8 +144,11 @@ def fsck_lines(report: FsckReport) -> list[str]:
         )
     )
     verdict = "clean" if report.ok else count(len(report.problems), "problem")
-    harmed = [f"harmed: {name}" for name in report.harmed]
-    return [*report.problems, *harmed, f"{verdict}: {checked}"]
+    mended = [f"repaired: {line}" for line in report.repaired] + [f"done: {line}" for line in report.done]
+    harmed = [f"harmed: {harm}" for harm in report.harms]
+    notes = [f"note: {line}" for line in report.notes]
+    kept = [f"kept: {report.quarantine}"] if report.quarantine else []
+    return [*report.problems, *mended, *harmed, *notes, *kept, f"{verdict}: {checked}"]
 
 
 def chain_json(report: ChainReport) -> dict[str, Any]:
@@ -134,8 +196,13 @@ def config_json(config: Config, path: Path) -> dict[str, Any]:
 def config_toml(config: Config, path: Path) -> str:
     """Return the configuration as a `llmspell.toml` that says the same."""
     settings = asdict(config)
-    source = settings.pop("source")
+    source, rules = settings.pop("source"), settings.pop("retention")
     lines = [f"# from {source or 'the defaults'}", f"# store: {path}", "[runtime.sessions]"]
     # TOML writes true, numbers and ASCII strings as JSON does.
     lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    for rule in rules:
+        rule["older_than"] = f"{rule.pop('older_than_seconds')}s"
+        kept = {key: value for key, value in rule.items() if (key, value) != ("older_than", "0s")}
+        lines += ["", "[[runtime.sessions.retention.rules]]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in kept.items() if value != ()]
     return "\n".join(lines)

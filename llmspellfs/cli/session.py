@@ -72,10 +72,14 @@ def list_sessions(app: App, /, query: tuple[str, ...], sort: str | None, desc: b
 @pass_app
 def show(app: App, ref: str) -> None:
     """Show everything that is known of one session."""
+    from llmspellfs.cli.reports import within
     from llmspellfs.cli.views import checkpoint_json, session_json
 
-    sessions = app.open().sessions
+    store = app.open()
+    sessions, quota = store.sessions, store.config.session_quota
     shown = session_json(sessions.get(ref))
+    size = sessions.stored_bytes(ref)
+    shown |= {"stored_size": size, "session_quota": quota} if app.json else {"stored": within(size, quota)}
     shown["checkpoints"] = [checkpoint_json(each) for each in sessions.checkpoints(ref)]
     shown["children"] = [child.dirname for child in sessions.children(ref)]
     render.details(shown, as_json=app.json)
@@ -164,17 +168,22 @@ def restore(app: App, refs: tuple[str, ...]) -> None:
 @session.command()
 @click.argument("refs", metavar="REF...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--prove", is_flag=True, help="List what was unlinked and erased.")
 @pass_app
-def purge(app: App, refs: tuple[str, ...], yes: bool) -> None:
-    """Erase sessions for good: content, metadata and history, all but the audit trail."""
-    from llmspellfs.cli.reports import purge_json, purge_line
+def purge(app: App, refs: tuple[str, ...], yes: bool, prove: bool) -> None:
+    """Erase sessions for good: content, metadata and history, all but the audit trail.
+
+    The trail stays so that it verifies; the names of sessions and artifacts stand in its lines, and so do the hashes of
+    contents. No other word is left, and of the content no byte that nothing else uses; backups and exports are yours.
+    """
+    from llmspellfs.cli.purging import report_purge
 
     sessions = app.open().sessions
     for ref in refs:
         if not yes:
             render.confirm(f"Erase session {ref} for good?")
         report = sessions.purge(ref)
-        render.outcome(purge_line(ref, report), purge_json(ref, report), as_json=app.json)
+        report_purge(ref, report, prove=prove, as_json=app.json)
 
 
 @session.command()

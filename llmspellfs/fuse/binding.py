@@ -38,6 +38,9 @@ P = ParamSpec("P")
 
 _PERMISSIONS = 0o7777
 _READ, _WRITE = 0x100, 0x200  # PyBUF_READ, PyBUF_WRITE
+_MAY_READ = 4
+_MAY = {os.O_RDONLY: 4, os.O_WRONLY: 2, os.O_RDWR: 6}
+"""The permissions that the ways to open a file need."""
 _UNLINK, _RENAME = 10, 12  # opcodes of the FUSE protocol
 _RENAME_NAMES = 48  # bytes: the header's 40, then the new folder's node id, then both names, each with its NUL
 _HIDDEN = b"/.fuse_hidden"
@@ -160,6 +163,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
 
     @errnos
     def readlink(self, path: bytes, buffer: int, size: int) -> None:
+        self.tree.permit(text_of(path), caller(), 0)
         put_text(self.tree.readlink(text_of(path)).encode(), buffer, size)
 
     @errnos
@@ -231,6 +235,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     def open(self, path: bytes, info: int) -> None:
         fields = fuse.fuse_file_info.from_address(info)
         try:
+            self.tree.permit(text_of(path), caller(), _MAY.get(fields.flags & os.O_ACCMODE, 0))
             handle = self.tree.open(text_of(path), fields.flags, caller())
         except NotFound:  # a moment ago it was there: what this errno makes the kernel do is to look again
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
@@ -276,6 +281,7 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     @errnos
     def opendir(self, path: bytes, info: int) -> None:
         name = text_of(path)
+        self.tree.permit(name, caller(), _MAY_READ)
         entries = list(self.tree.listdir(name))
         fuse.fuse_file_info.from_address(info).fh = number = next(self._numbers)
         self._folders[number] = name, entries
@@ -308,10 +314,12 @@ class Binding(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         for prefix, code in _KERNELS_OWN.items():
             if name.startswith(prefix):
                 return -code
+        self.tree.permit(text_of(path), caller(), _MAY_READ)
         return _sized(self.tree.getxattr(text_of(path), text_of(name)), buffer, size)
 
     @errnos
     def listxattr(self, path: bytes, buffer: int | None, size: int) -> int:
+        self.tree.permit(text_of(path), caller(), 0)
         names = self.tree.listxattr(text_of(path))
         return _sized(b"".join(name.encode() + b"\0" for name in names), buffer, size)
 

@@ -19,12 +19,13 @@ import select
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmspellfs.config import load_config
 from llmspellfs.errors import InvalidValue, MountFailed, SpellError
 from llmspellfs.fuse import mountpoint as places
-from llmspellfs.fuse.log import log_to_stderr, log_to_store
+from llmspellfs.fuse.log import log_to_nowhere, log_to_stderr, log_to_store
 from llmspellfs.fuse.notify import SOCKET, notify
 from llmspellfs.fuse.options import is_meaningless, parse_options
 from llmspellfs.fuse.processes import DAEMON_MODULE
@@ -32,6 +33,8 @@ from llmspellfs.model.event import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from llmspellfs import Store
 
 _READY = "ready"
 _REPORT_FD = 3
@@ -46,12 +49,12 @@ def start(
     config_path: str | os.PathLike[str] | None = None,
     options: Mapping[str, str] | None = None,
     foreground: bool = False,
-) -> None:
-    """Mount *store* at *mountpoint*, and return when the mount answers.
+) -> str | None:
+    """Mount *store* at *mountpoint*, and return when the mount answers: with what is to be said of it, if anything is.
 
     *options* are what `-o` says, by name. With *foreground* this process becomes the daemon, and start does
     not return. Raises MountFailed with the reason, InvalidValue for an option, ConfigError. A read-only mount
-    does not make a store where none is.
+    does not make a store where none is; a store that cannot be written to has a read-only mount.
     """
     options = {key: text for key, text in (options or {}).items() if not is_meaningless(key, text)}
     parse_options(options)
@@ -63,7 +66,7 @@ def start(
         words.append(f"--config={os.path.abspath(config)}")
     if foreground:
         _become([*words, "--foreground"])
-    _spawn(place, words)
+    return _spawn(place, words)
 
 
 def stop(mountpoint: str | os.PathLike[str], timeout: float = 60) -> None:
@@ -115,15 +118,32 @@ def _run(arguments: argparse.Namespace, report: Callable[[str], None]) -> None:
     options, words = parse_options(dict(text.split("=", 1) for text in arguments.option))
     origin = Origin(f"uid:{os.getuid()}", "mount")
     with open_store(arguments.store, config=config, origin=origin, create=not options.is_read_only) as store:
-        if not arguments.foreground and store.path is not None:
+        note = ""
+        if store.read_only is not None:
+            options = replace(options, flags=(*options.flags, "ro"))
+            note = f"\n{arguments.mountpoint} is read-only: the store cannot be written to ({store.read_only})"
+        elif not arguments.foreground and store.path is not None:
             log_to_store(store.path)
         mount = Mount(Tree(store, words), arguments.mountpoint, options, str(store.path or "memory"))
         gc.freeze()  # what is there now stays: the collector need not look at it again
         mount.start()
         _log.info("serving %s at %s", store.path or "memory", arguments.mountpoint)
-        report(_READY)
-        mount.serve()
+        report(_READY + note)
+        if store.read_only is not None and not arguments.foreground:
+            log_to_nowhere()
+        with _scrubbing(store, is_off=options.is_read_only):
+            mount.serve()
         _log.info("everything is committed; %s is gone", arguments.mountpoint)
+
+
+@contextlib.contextmanager
+def _scrubbing(store: Store, *, is_off: bool) -> Iterator[None]:
+    """Have the content of *store* read again behind the mount, little by little."""
+    if is_off:
+        yield
+        return
+    with contextlib.closing(store.upkeep.scrubber()):
+        yield
 
 
 def _settle() -> None:
@@ -137,7 +157,7 @@ def _settle() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _spawn(place: str, words: Sequence[str]) -> None:
+def _spawn(place: str, words: Sequence[str]) -> str | None:
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as complaints, os.fdopen(reading, encoding="utf-8") as report:
         try:
@@ -160,12 +180,14 @@ def _spawn(place: str, words: Sequence[str]) -> None:
         except BaseException:
             os.kill(daemon, signal.SIGTERM)
             raise
-        if said != _READY:
+        ready, _, note = said.partition("\n")
+        if ready != _READY:
             os.waitpid(daemon, 0)
             complaints.seek(0)
             raise MountFailed(place, said or _last_line(complaints.read()))
     if places.is_dead(place):
         raise MountFailed(place, "the mount's process ended at once; its log says why")
+    return note or None
 
 
 def _become(words: Sequence[str]) -> None:
@@ -201,10 +223,11 @@ def _starters_ear() -> Callable[[str], None]:
 
 
 def _tell_manager(text: str) -> None:
-    if text == _READY:
+    ready, _, note = text.partition("\n")
+    if ready == _READY:
         notify("READY=1")
-    else:
-        sys.stderr.write(f"llmspellfs: {text}\n")
+    if ready != _READY or note:
+        sys.stderr.write(f"llmspellfs: {note or text}\n")
 
 
 @contextlib.contextmanager

@@ -35,7 +35,16 @@ def log_to_store(store: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > _MOST_BYTES:
             path.replace(path.with_suffix(".log.1"))
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _send_to(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
+
+
+def log_to_nowhere() -> None:
+    """Let go of standard error, which was the starter's: a store that cannot be written to keeps no log."""
+    _send_to(os.devnull, os.O_WRONLY)
+
+
+def _send_to(path: str | os.PathLike[str], flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     os.dup2(descriptor, 2)
     os.close(descriptor)
     log_to_stderr()

@@ -6,13 +6,14 @@ It belongs to the script's thread.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from llmspellfs.errors import InvalidValue
+from llmspellfs.errors import InvalidValue, NotFound, SessionNotActive
 from llmspellfs.model.event import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from llmspellfs.lua.values import Raw, Values
     from llmspellfs.service.store import Store
@@ -26,7 +27,7 @@ def _nowhere() -> tuple[str, ...]:
 
 
 class Context:
-    """One script's view of a *store*; `current` is the id of its current session, if it has one."""
+    """One script's view of a *store*."""
 
     def __init__(
         self,
@@ -41,10 +42,41 @@ class Context:
         """
         self.store = store
         self.values = values
-        self.current = current
+        self._presence = store.presence()
+        self._is_at_work = False
+        self._current = current
         self.mounts = mounts or _nowhere
         actor = store.origin.actor if store.origin else f"uid:{os.getuid()}"
         self.origin = Origin(actor, DOOR)
+
+    @property
+    def current(self) -> str | None:
+        """The id of the current session, if there is one."""
+        return self._current
+
+    @current.setter
+    def current(self, session_id: str | None) -> None:
+        self._current = session_id
+        if session_id is not None:
+            self.hold(session_id)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Have no session suspended as idle in which the script is at work: its current ones, and those it makes."""
+        self._is_at_work = True
+        if self._current is not None:
+            self.hold(self._current)
+        try:
+            yield
+        finally:
+            self._is_at_work = False
+            self._presence.free_all()
+
+    def hold(self, session_id: str) -> None:
+        """Note that the script is at work in the session, where it is active."""
+        if self._is_at_work and self._presence.is_on:
+            with suppress(SessionNotActive, NotFound):
+                self._presence.hold(self.store.sessions.get(session_id).sid)
 
     def session(self, value: Raw, where: str = "session") -> str:
         """Return the session that *value* names; nil and "" name the current one. *where* names it in errors.

@@ -121,8 +121,10 @@ class Script:
         return self._run(_without_first_line(raw), chunk, chunk.lstrip(b"@="))
 
     def _run(self, code: bytes, chunk: bytes, shown: bytes) -> int:
-        if not self._record:
-            return self._execute(code, chunk, shown)
+        with self._context.at_work():
+            return self._run_recorded(code, chunk, shown) if self._record else self._execute(code, chunk, shown)
+
+    def _run_recorded(self, code: bytes, chunk: bytes, shown: bytes) -> int:
         with recorded(self._context, code, decode(shown), [decode(arg) for arg in self._args], self._modules) as run:
             run.status = self._execute(code, chunk, shown)
             return run.status

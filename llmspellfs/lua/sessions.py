@@ -57,6 +57,7 @@ class SessionFunctions:
             metadata=told.get("metadata"), parent=told.get("parent_session_id") or None,
             created_by=told.get("created_by"), by=self._context.origin,
         )  # fmt: skip
+        self._context.hold(session.id)
         return session.id.encode()
 
     def _get(self, ref: str) -> Raw:
@@ -77,7 +78,7 @@ class SessionFunctions:
         return True
 
     def _resume(self, ref: str) -> bool:
-        self._sessions.resume(ref, by=self._context.origin)
+        self._context.hold(self._sessions.resume(ref, by=self._context.origin).id)
         return True
 
     def _complete(self, ref: str) -> bool:
@@ -92,7 +93,9 @@ class SessionFunctions:
         return self._sessions.save(ref, label, by=self._context.origin).number
 
     def _load(self, ref: str) -> bytes:
-        return self._sessions.load(ref, by=self._context.origin).id.encode()
+        loaded = self._sessions.load(ref, by=self._context.origin).id
+        self._context.hold(loaded)
+        return loaded.encode()
 
     def _delete(self, ref: str) -> bool:
         self._sessions.delete(ref, by=self._context.origin)

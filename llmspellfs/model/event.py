@@ -27,7 +27,7 @@ KINDS = frozenset(
     [
         *(f"session.{verb}" for verb in (
             "created", "suspended", "resumed", "completed", "failed", "saved", "loaded", "updated", "deleted",
-            "restored", "purged", "forked", "rolled_back",
+            "restored", "purged", "forked", "rolled_back", "imported", "repaired",
         )),
         *(f"artifact.{verb}" for verb in (
             "stored", "updated", "renamed", "moved_in", "moved_out", "deleted", "restored", "purged",
@@ -109,8 +109,8 @@ def compose_line(
 
 
 def line_hash(line: str) -> str:
-    """Return the BLAKE3 of *line* (without its newline) as 64 hex digits."""
-    return blake3(line.encode("utf-8")).hexdigest()
+    """Return the BLAKE3 of *line* (without its newline) as 64 hex digits; bytes that are no text are surrogates."""
+    return blake3(line.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def state_hash(row: dict[str, Any]) -> str:

@@ -15,9 +15,9 @@ from llmspellfs.model.session import Session
 from llmspellfs.service import batches, erasure, moves, undelete, versions
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.engine import Engine, Transaction, check_active
-from llmspellfs.service.erasure import PurgeReport
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifacts
+from llmspellfs.service.purged import PurgeReport
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
 from llmspellfs.service.session_rules import find_place, find_session
@@ -242,7 +242,7 @@ class Artifacts:
 
     def delete(self, session: str, ref: str, *, by: Origin | None = None) -> Artifact:
         """Delete the artifact, in any state of its session, and return it as it was; raise NotFound, NotAllowed."""
-        with self._engine.write(by) as tx:
+        with self._engine.write(by, frees=True) as tx:
             owner = find_session(tx.db, session)
             entry = _live(tx.db, owner, ref)
             if ArtifactId.is_id(ref) and ArtifactId.parse(ref).content_hash != entry.facts.content_hash:

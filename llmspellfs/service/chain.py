@@ -34,7 +34,7 @@ class Chain:
 
     def pass_by(self, line: Line) -> None:
         """Go on behind *line*, whatever it is."""
-        self.prev, self.seq, self._ends, self._at = line_hash(_text(line)), line.seq, line.ends, iso(line.at_ns)
+        self.prev, self.seq, self._ends, self._at = line_hash(_text(line)), line.seq, line.ends, _time(line)
 
     def breaks(self, line: Line, told: Mapping[str, Any]) -> Iterator[Break]:
         """Yield how *line*, which tells *told*, does not follow, the gravest first."""
@@ -47,12 +47,20 @@ class Chain:
             problem = "does not follow the event before it; one of the two was altered"
             yield Break("chain", self.prev, told.get("prev"), problem)
         ends = self._ends + len(_text(line).encode("utf-8", "replace")) + 1
-        indexed, read = (line.kind, iso(line.at_ns), line.ends), (told.get("kind"), told.get("at"), ends)
+        indexed, read = (line.kind, _time(line), line.ends), (told.get("kind"), told.get("at"), ends)
         for expected, got in zip(indexed, read, strict=True):
             if expected != got:
                 yield Break("line", expected, got, "altered; the index disagrees with its line")
         if str(told.get("at", "")) < self._at:
             yield Break("line", f"{self._at} or later", told.get("at"), "altered; earlier than the event before it")
+
+
+def _time(line: Line) -> str:
+    """Return the time that the index has, or "" where that is none."""
+    try:
+        return iso(line.at_ns)
+    except (TypeError, ValueError, OverflowError):
+        return ""
 
 
 def _text(line: Line) -> str:

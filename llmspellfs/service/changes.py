@@ -7,10 +7,9 @@ knows; those of other processes, and of other store objects, always are.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
-from llmspellfs.storage import changelog
+from llmspellfs.storage import changelog, inherited
 from llmspellfs.storage.index import Index
 from llmspellfs.storage.journal import Journal
 
@@ -21,7 +20,7 @@ class Changes:
     def __init__(self, index: Index) -> None:
         """Begin with the store as it is now."""
         self._index = index
-        self._turn = threading.Lock()
+        self._turn = inherited.lock()
         self._version = -1
         with index.read() as db:
             self._seen = self._start = changelog.last_change(db)

@@ -134,12 +134,12 @@ class ConfinedReplays(Confined):
 
 
 class ConfinedStore(Confined):
-    """Stands in for a Store; only `origin` and `path` are its own."""
+    """Stands in for a Store; only `origin`, `path` and `presence` are its own."""
 
     def __init__(self, store: Store, fence: Fence) -> None:
         """Let through what *fence* allows to be done to *store*."""
         super().__init__(store, fence)
-        self.origin, self.path = store.origin, store.path
+        self.origin, self.path, self.presence = store.origin, store.path, store.presence
         self.sessions = ConfinedSessions(store, fence)
         self.artifacts = ConfinedArtifacts(store, fence)
         self.past = ConfinedPast(store, fence)

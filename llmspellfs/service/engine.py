@@ -16,7 +16,8 @@ from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session
 from llmspellfs.service.changes import Changes
-from llmspellfs.storage import entries, sessions
+from llmspellfs.service.quota import quota_of
+from llmspellfs.storage import entries, inherited, sessions
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.opening import Rooms
@@ -89,7 +90,8 @@ class Engine:
         self.rooms, self.config, self.origin, self.now, self.new_id = rooms, config, origin, now, new_id
         self.index = rooms.index
         self.changes = Changes(rooms.index)
-        self._ino_turn = threading.Lock()
+        self.quota = quota_of(config)
+        self._ino_turn = inherited.lock()
         self._spare: deque[int] = deque()
         self._ino_pid = os.getpid()
         self.witnesses: dict[int, Witness] = {}
@@ -100,13 +102,14 @@ class Engine:
         """What follows the work of this thread, if anything does."""
         return self.witnesses.get(threading.get_ident()) if self.witnesses else None
 
-    def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32) -> Work:
+    def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32, frees: bool = False) -> Work:
         """Run one write transaction as *by*; its events and numbers are written before it commits.
 
-        About *inos* new inodes are made in it; more are possible. No user code and no slow work belongs inside.
-        Raises StoreBusy and NoSpace.
+        About *inos* new inodes are made in it; more are possible. *frees*: it takes away more than it adds, and may use
+        the room that is kept for that on a full disk. No user code and no slow work belongs inside. Raises StoreBusy
+        and NoSpace.
         """
-        return Work(self, by or self.origin, durable, inos)
+        return Work(self, by or self.origin, durable, inos, frees)
 
     def reserve_ino(self) -> int:
         """Return an inode number that nobody else gets, for a file that is not committed yet.
@@ -165,21 +168,27 @@ class Engine:
 class Work:
     """One write transaction of the service, as a context; a class, since every change enters one."""
 
-    __slots__ = ("_begun", "_by", "_durable", "_engine", "_inos", "_witness")
+    __slots__ = ("_begun", "_by", "_durable", "_engine", "_frees", "_inos", "_since", "_witness")
 
-    def __init__(self, engine: Engine, by: Origin, durable: bool, inos: int) -> None:
+    def __init__(self, engine: Engine, by: Origin, durable: bool, inos: int, frees: bool) -> None:
         """Write to *engine*'s store as *by*."""
-        self._engine, self._by, self._durable, self._inos = engine, by, durable, inos
+        self._engine, self._by, self._durable, self._inos, self._frees = engine, by, durable, inos, frees
         self._witness = engine.witness
 
     def __enter__(self) -> Transaction:
         """Begin."""
         engine = self._engine
-        engine.stock(self._inos)
-        db = engine.index.begin(durable=self._durable)
-        journal = Journal(db, engine.now(), self._by)
-        if self._witness is not None:
-            self._witness.begins(journal)
+        if not self._frees:
+            engine.stock(self._inos)
+        db = engine.index.begin(durable=self._durable, frees=self._frees)
+        try:
+            self._since = None if engine.quota is None or self._frees else engine.quota.begin(db)
+            journal = Journal(db, engine.now(), self._by)
+            if self._witness is not None:
+                self._witness.begins(journal)
+        except BaseException:
+            engine.index.end(durable=self._durable, commit=False)
+            raise
         self._begun = Transaction(db, journal, journal.now_ns, engine.inos(db))
         return self._begun
 
@@ -197,6 +206,8 @@ class Work:
     def _finish(self, journal: Journal) -> None:
         if self._witness is not None:
             self._witness.ends(journal)
+        if self._engine.quota is not None and self._since is not None:
+            self._engine.quota.check(journal.db, self._since, journal.touched)
         journal.finish()
         if self._durable and not journal.touched:
             journal.db.execute("UPDATE store SET value = ? WHERE key = 'synced_ns'", (journal.now_ns,))

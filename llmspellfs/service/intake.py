@@ -8,8 +8,9 @@ from typing import BinaryIO
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import contents
-from llmspellfs.storage.ingest import Ingest, Staged, stage_bytes
+from llmspellfs.storage import contents, disk
+from llmspellfs.storage.disk import Buffer
+from llmspellfs.storage.ingest import INLINE_LIMIT, Ingest, Room, Staged, stage_bytes
 from llmspellfs.storage.spool import SpoolFile
 
 _BLOCK = 1 << 20
@@ -24,6 +25,14 @@ class MemoryFile:
     def __init__(self) -> None:
         """Make an empty file without a name."""
         self.fd = os.memfd_create("llmspellfs-spool", os.MFD_CLOEXEC)
+
+    def write(self, data: Buffer, offset: int) -> None:
+        """Write all of *data* at *offset*; raises OSError."""
+        disk.pwrite("memory.write", self.fd, data, offset)
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend it with zeros to *size* bytes; raises OSError."""
+        disk.ftruncate("memory.truncate", self.fd, size)
 
     def mark_committed(self) -> None:
         """Need no mark."""
@@ -48,7 +57,9 @@ class Intake:
     def stage(
         self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None, *, trusting: bool = True
     ) -> Staged:
-        """Return *content* staged; a file is read in blocks and never held whole. Raises TooLarge, NoSpace.
+        """Return *content* staged; a file is read in blocks and never held whole.
+
+        Raises TooLarge, LimitExceeded, NoSpace.
 
         *trusting*: chunks that the store has already are not stored again; they may be purged before they are named.
         """
@@ -57,6 +68,7 @@ class Intake:
             return stage_bytes(
                 content, self._engine.rooms.blobs, config.artifact_compression_threshold,
                 max_size=config.max_artifact_size, known=self._is_known if trusting else None,
+                room=self._room(len(content)),
             )  # fmt: skip
         ingest = self.begin(trusting=trusting)
         while block := content.read(_BLOCK):
@@ -75,7 +87,13 @@ class Intake:
             threshold=config.artifact_compression_threshold,
             max_size=config.max_artifact_size,
             known=self._is_known if trusting else None,
+            room=self._room(),
         )
+
+    def _room(self, size: int = INLINE_LIMIT + 1) -> Room | None:
+        """Return what quotas leave for content that is stored before its transaction, if any are set."""
+        quota = self._engine.quota
+        return None if quota is None or size <= INLINE_LIMIT else quota.room(self._engine.index)
 
     @property
     def owner(self) -> str:

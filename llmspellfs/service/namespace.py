@@ -97,7 +97,7 @@ class Entries:
 
         Raises NotFound, NotAFolder, IsAFolder, NotEmpty, SessionNotActive.
         """
-        with self._engine.write(by) as tx:
+        with self._engine.write(by, frees=True) as tx:
             session = tx.active_session(place.sid)
             entry = _existing(tx, place)
             if folder and entry.kind is not Kind.FOLDER:
@@ -187,7 +187,7 @@ class Entries:
         What the table has then is sealed; what somebody has sealed or erased before is left. Returns the new rows.
         """
         rows = []
-        with self._engine.write() as tx:
+        with self._engine.write(frees=True) as tx:  # their closes have succeeded: a full disk must not refuse them now
             owners: dict[int, Session | None] = {}
             for draft, origin in drafts:
                 if draft.sid not in owners:

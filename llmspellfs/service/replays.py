@@ -15,7 +15,7 @@ from llmspellfs.model.event import Origin
 from llmspellfs.model.point import Point
 from llmspellfs.model.replay import Mode, OnProgress, Replayability, Replayed, Steps, Wanted
 from llmspellfs.model.session import Session
-from llmspellfs.service import checking, rerunning
+from llmspellfs.service import chains, rerunning
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.moments import resolve
 from llmspellfs.service.replaying import Clock, Replaying
@@ -110,7 +110,7 @@ class Replays:
         with self._engine.index.snapshot() as db:
             session = find_trail(db, ref)
             found = _known(db, session, replay.missing_rows(db, session.sid).get(session.sid, 0))
-            problem = checking.verify(db, session.sid)[0].problem
+            problem = chains.verify(db, session.sid)[0].problem
             runs = tuple(run.summary() for run in trailed(db, session.sid).get(session.sid, ()))
         if found.why_not is None and problem is not None:
             found = replace(found, why_not=f"its audit trail does not verify: {problem}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from llmspellfs.errors import InvalidValue, StoreBusy
+from llmspellfs.errors import InvalidValue, NoSpace, StoreBusy
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.query import Query, filters, parse_query
 from llmspellfs.model.session import Session
@@ -157,11 +157,11 @@ class Search:
     def _catch_up(self) -> None:
         """Bring the full-text index up to date, a batch a transaction.
 
-        A question does not wait for writers: where one holds the store, what is indexed so far has to answer.
+        A question does not wait for writers, nor for room: where it would, what is indexed so far has to answer.
         """
         with self._engine.index.read() as db:
             behind = search.is_behind(db)
-        with suppress(StoreBusy):
+        with suppress(StoreBusy, NoSpace):
             while behind:
-                with self._engine.index.write(patience=_PATIENCE_SECONDS) as db:
+                with self._engine.index.write_derived(_PATIENCE_SECONDS) as db:
                     behind = search.catch_up(db, _CATCH_UP)

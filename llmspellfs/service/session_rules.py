@@ -151,6 +151,14 @@ def put_row(tx: Transaction, session: Session, row: SessionRow, kind: str, **tol
     return fresh(tx, session.sid)
 
 
+def take_out(tx: Transaction, session: Session, **told: object) -> None:
+    """Take *session*, which has no drafts, out of every listing, with an event that tells *told*."""
+    seq = tx.journal.append(session.sid, "session.deleted", None, name=session.dirname, **told)
+    sessions.end_row(tx.db, session.sid, seq)
+    sessions.set_deleted(tx.db, session.sid, tx.now_ns)
+    sessions.note_listing(tx.db, tx.now_ns)
+
+
 def fresh(tx: Transaction, sid: int) -> Session:
     """Return session *sid* with the numbers that this transaction will leave."""
     tally = tx.journal.touch(sid)

@@ -30,7 +30,8 @@ from llmspellfs.model.values import check_metadata, check_tags, check_text
 from llmspellfs.service import batches, erasure, undelete
 from llmspellfs.service.creation import NewSession, checked, create
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.erasure import PurgeReport
+from llmspellfs.service.presence import present
+from llmspellfs.service.purged import PurgeReport
 from llmspellfs.service.search import Search
 from llmspellfs.service.session_rules import (
     check_limit,
@@ -41,10 +42,11 @@ from llmspellfs.service.session_rules import (
     free_dirname,
     fresh,
     put_row,
+    take_out,
     update_row,
 )
 from llmspellfs.service.versions import seal_all
-from llmspellfs.storage import entries, journal, sessions
+from llmspellfs.storage import entries, journal, sessions, usage
 from llmspellfs.storage.sessions import SessionRow
 
 _MOST_NS = (1 << 63) - 1
@@ -182,8 +184,8 @@ class Sessions:
     def suspend_idle(self, is_busy: Callable[[int], bool] = lambda _: False) -> builtins.list[Session]:
         """Suspend every active session in which nothing has happened for `session_timeout_seconds`; 0 suspends none.
 
-        Sessions with files that are open for writing, or of which *is_busy*(sid) says so, are left. Their events have
-        the reason "timeout". Returns the sessions as they are now.
+        Sessions with files that are open for writing, in which a script of any process is at work, or of which
+        *is_busy*(sid) says so, are left. Their events have the reason "timeout". Returns them as they are now.
         """
         seconds = self._engine.config.session_timeout_seconds
         if not seconds:
@@ -195,7 +197,7 @@ class Sessions:
 
     def _suspend_if_idle(self, sid: int, before_ns: int) -> Session | None:
         with self._engine.write() as tx:
-            if sid not in sessions.idle(tx.db, before_ns):
+            if sid not in sessions.idle(tx.db, before_ns) or sid in present(self._engine):
                 return None
             session = tx.session(sid)
             row = replace(SessionRow.of(session), status=Status.SUSPENDED)
@@ -230,6 +232,11 @@ class Sessions:
             seal_all(tx, session)
             seq = tx.journal.append(session.sid, "session.saved", None)
             return sessions.insert_checkpoint(tx.db, session.sid, seq, label, tx.now_ns)
+
+    def stored_bytes(self, ref: str) -> int:
+        """Return the stored bytes of all content that the session's history retains, each content and chunk once."""
+        with self._engine.index.snapshot() as db:
+            return usage.session_bytes(db, find_session(db, ref).sid)
 
     def checkpoints(self, ref: str) -> builtins.list[Checkpoint]:
         """Return the session's checkpoints, first to last."""
@@ -300,15 +307,12 @@ class Sessions:
 
         Not *full*: NotEmpty is raised where it is active and holds anything.
         """
-        with self._engine.write(by) as tx:
+        with self._engine.write(by, frees=True) as tx:
             session = find_session(tx.db, ref)
             if not full and session.is_active and entries.has_children(tx.db, session.ino):
                 raise NotEmpty(session.dirname)
             seal_all(tx, session)
-            seq = tx.journal.append(session.sid, "session.deleted", None, name=session.dirname)
-            sessions.end_row(tx.db, session.sid, seq)
-            sessions.set_deleted(tx.db, session.sid, tx.now_ns)
-            sessions.note_listing(tx.db, tx.now_ns)
+            take_out(tx, session)
             return replace(session, deleted_ns=tx.now_ns)
 
     def restore(self, ref: str, *, by: Origin | None = None) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
@@ -12,15 +13,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmspellfs.config import BACKENDS, Config, load_config, store_path
-from llmspellfs.errors import ConfigError
+from llmspellfs.errors import ConfigError, SpellError
 from llmspellfs.model.artifact import Entry
 from llmspellfs.model.event import Origin
+from llmspellfs.service import erasure
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.messages import Messages
 from llmspellfs.service.namespace import Entries
 from llmspellfs.service.past import Past
+from llmspellfs.service.presence import Presence
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
 from llmspellfs.service.sessions import Sessions
@@ -34,8 +37,13 @@ from llmspellfs.storage.opening import open_rooms
 from llmspellfs.storage.spool import is_alive
 
 if TYPE_CHECKING:
+    from llmspellfs.model.session import Session
+    from llmspellfs.service.archive import Archive
     from llmspellfs.service.replays import Replays
+    from llmspellfs.service.retention import Retention
     from llmspellfs.service.runs import Runs
+
+_log = logging.getLogger(__name__)
 
 
 class Store:
@@ -65,6 +73,8 @@ class Store:
         """What happens and what is published, for subscribers of any process."""
         self.upkeep = Upkeep(engine, self.artifacts)
         """Figures, garbage collection, checks, lost and found."""
+        self.timed_out: list[Session] = []
+        """Sessions that were suspended when the store was opened, since nothing had happened in them for too long."""
 
     @cached_property
     def runs(self) -> Runs:
@@ -80,6 +90,24 @@ class Store:
 
         return Replays(self.engine, self.runs)
 
+    @cached_property
+    def archive(self) -> Archive:
+        """Sessions out into a file, and in from one."""
+        from llmspellfs.service.archive import Archive
+
+        return Archive(self.engine, self.intake)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """The rules by which sessions are suspended, completed, deleted and purged in time."""
+        from llmspellfs.service.retention import Retention
+
+        return Retention(self.engine)
+
+    def presence(self) -> Presence:
+        """Return what a mount or a script notes the sessions in which it is at work."""
+        return Presence(self.engine)
+
     @property
     def config(self) -> Config:
         """The configuration that the store was opened with."""
@@ -89,6 +117,11 @@ class Store:
     def path(self) -> Path | None:
         """The store's folder, or None for one in memory."""
         return self.engine.rooms.path
+
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing can be changed, as in a folder that cannot be written to; None where all can be."""
+        return self.engine.rooms.read_only
 
     @property
     def origin(self) -> Origin:
@@ -101,7 +134,9 @@ class Store:
 
     def sync(self) -> None:
         """Return when everything committed so far survives power loss."""
-        with self.engine.write(durable=True):
+        if self.read_only is not None:
+            return
+        with self.engine.write(durable=True, frees=True):
             pass
 
     def drop_changed(self, drop: Callable[[int], None]) -> None:
@@ -144,7 +179,8 @@ def open_store(
 ) -> Store:
     """Open the store at *path*; without a path, where the configuration says.
 
-    Where it is missing it is made, unless *create* is false: then StoreUnusable is raised.
+    Where it is missing it is made, unless *create* is false: then StoreUnusable is raised. Where its folder cannot be
+    written to it is opened for reading (`Store.read_only` says why), and every change raises ReadOnly.
 
     *config* is by default what `load_config` finds; *backend* is "sqlite" or "memory" and by default the
     configuration's; *origin* stands in the audit trail; *now* gives nanoseconds since the epoch and *new_id* UUIDs,
@@ -157,12 +193,29 @@ def open_store(
     if backend not in BACKENDS:
         raise ConfigError("open_store", "backend", f"expected one of {', '.join(BACKENDS)}, not {backend!r}")
     in_memory = BACKENDS[backend] == "memory"
-    rooms = open_rooms(None if in_memory else store_path(config, path), busy_seconds=busy_seconds, create=create)
-    engine = Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id)
-    _seal_abandoned(engine)
-    store = Store(engine)
-    store.sessions.suspend_idle()
+    rooms = open_rooms(
+        None if in_memory else store_path(config, path), busy_seconds=busy_seconds, create=create,
+        allow_network=config.allow_network_store,
+    )  # fmt: skip
+    store = Store(Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id))
+    if store.read_only is not None:
+        return store
+    try:
+        _seal_abandoned(store.engine)
+        _finish_purges(store.engine)
+        store.timed_out = store.sessions.suspend_idle()
+    except BaseException:
+        store.close()
+        raise
     return store
+
+
+def _finish_purges(engine: Engine) -> None:
+    """Go on with purges that were cut, as far as the disk lets."""
+    try:
+        erasure.finish(engine)
+    except SpellError as error:
+        _log.warning("what a purge has left is not erased yet: %s", error.message)
 
 
 def _seal_abandoned(engine: Engine) -> None:
@@ -172,7 +225,7 @@ def _seal_abandoned(engine: Engine) -> None:
         owners = entries.draft_owners(db)
     dead = {owner for owner in set(owners.values()) if path is None or not is_alive(path, owner)}
     for eid in (eid for eid, owner in owners.items() if owner in dead):
-        with engine.write() as tx:
+        with engine.write(frees=True) as tx:
             draft = entries.load(tx.db, eid)
             if draft is None or draft.seq_from is not None:
                 continue

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmspellfs.errors import InvalidValue, NotFound
+from llmspellfs.model.anchors import Anchors
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.event import Origin
-from llmspellfs.model.times import NS
-from llmspellfs.service import checking, erasure
+from llmspellfs.service import chains, checking
 from llmspellfs.service.artifacts import Artifacts
-from llmspellfs.service.checking import ChainReport, FsckReport, Progress
+from llmspellfs.service.chains import ChainReport
+from llmspellfs.service.check_findings import FsckReport, Progress
+from llmspellfs.service.collecting import GRACE_SECONDS, Collection, GcReport
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.messages import KEPT_NS
+from llmspellfs.service.scrub import ScrubReport, ScrubState, scrub, scrub_state
+from llmspellfs.service.scrubber import Scrubber
 from llmspellfs.service.session_rules import find_trail
-from llmspellfs.storage import contents, erasing, figures, messages
-from llmspellfs.storage.blobs import FileBlobs
+from llmspellfs.storage import audit, contents, figures
 from llmspellfs.storage.lost import LostFound, LostItem
 
-GRACE_SECONDS = 3600
-"""How long condemned content stays, so that no reader or writer that holds on to it outlives it."""
+if TYPE_CHECKING:
+    from llmspellfs.service.backup import BackupReport
+
 _BLOCK = 1 << 20
-_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +48,9 @@ class Stats:
     """What that takes, compressed."""
     index_bytes: int
     lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class GcReport:
-    """What garbage collection did, or would do: rows of history *pruned*, contents *condemned* and *removed*."""
-
-    pruned: int
-    condemned: int
-    removed: int
-    freed: int
-    """Stored bytes."""
-    orphans: int
-    """Files in `blobs` that no row named."""
+    scrub: ScrubState
+    storage_quota: int = 0
+    """Of the stored bytes; 0: none."""
 
 
 class Upkeep:
@@ -76,7 +70,8 @@ class Upkeep:
         path = self._engine.rooms.path
         return Stats(
             None if path is None else str(path), by_status, counts.artifacts, counts.versions, counts.events,
-            counts.logical_bytes, unique, stored, size, len(self.lost()),
+            counts.logical_bytes, unique, stored, size, len(self.lost()), scrub_state(self._engine),
+            self._engine.config.storage_quota,
         )  # fmt: skip
 
     def gc(
@@ -87,78 +82,60 @@ class Upkeep:
         Sessions that were deleted longer ago than that are gone for good: only their trail stays. Files that were
         deleted within a minute of their creation, an hour ago or longer, are pruned too. Content goes only in a run
         that comes more than *grace_seconds* after the one that marked it: first its rows, durably, then its files.
-        *dry_run* changes nothing, and tells only of what is marked already.
+        *dry_run* only reads, and tells what a run would do. Others may read and write meanwhile. Raises StoreBusy,
+        NoSpace, Corrupt.
         """
-        now = self._engine.now()
-        before = now - int(grace_seconds * NS)
-        if dry_run:
-            with self._engine.index.read() as db:
-                count, freed = contents.condemned(db, before)
-            return GcReport(0, 0, count, freed, 0)
-        pruned = self._prune(now) + self._prune_fleeting(now - int(max(grace_seconds, GRACE_SECONDS) * NS))
-        with self._engine.index.write(durable=True) as db:
-            condemned = contents.condemn(db, now)  # first: what is used again is pardoned before anything goes
-            count, freed = contents.condemned(db, before)
-            loose = contents.remove_condemned(db, before)
-            messages.prune(db, 0, now - KEPT_NS)
-        self._unlink(loose, progress)
-        return GcReport(pruned, condemned, count, freed, self._remove_orphans(before, grace_seconds))
+        collection = Collection(self._engine, grace_seconds, progress)
+        return collection.foretell() if dry_run else collection.collect()
 
-    def _prune(self, now_ns: int) -> int:
-        horizon_ns = now_ns - self._engine.config.history_days * 86400 * NS
-        erasure.expire_sessions(self._engine, horizon_ns)
-        with self._engine.index.read() as db:
-            due = erasing.horizons(db, horizon_ns)
-        pruned = 0
-        for sid, horizon in due:
-            with self._engine.write() as tx:
-                tx.journal.touch(sid)
-                pruned += erasing.prune_rows(tx.db, sid, horizon)
-        return pruned
+    def scrub(self, percent: float = 100.0, *, progress: Progress | None = None) -> ScrubReport:
+        """Read and hash all content again, or *percent* of it from where the scrub is; note what is harmed.
 
-    def _prune_fleeting(self, before_ns: int) -> int:
-        """Forget the content of files that lived for less than a minute, a batch a transaction; count the rows."""
-        pruned = 0
-        while True:
-            with self._engine.write() as tx:
-                due = erasing.fleeting(tx.db, before_ns)[:_BATCH]
-                for sid, sequence in due:
-                    tx.journal.touch(sid)
-                    pruned += erasing.prune_sequence(tx.db, sid, sequence)
-            if len(due) < _BATCH:
-                return pruned
+        Raises StoreBusy where another process scrubs at the same time.
+        """
+        return scrub(self._engine, percent, progress)
 
-    def _unlink(self, loose: list[str], progress: Progress | None) -> None:
-        for start in range(0, len(loose), 64):
-            erasure.unlink_chunks(self._engine, loose[start : start + 64])
-            if progress is not None:
-                progress(min(start + 64, len(loose)), len(loose))
+    def scrubber(self) -> Scrubber:
+        """Return a scrub in the background, as the configuration's `scrub_days` says; it is to be closed."""
+        return Scrubber(self._engine)
 
-    def _remove_orphans(self, before_ns: int, grace_seconds: float) -> int:
-        blobs = self._engine.rooms.blobs
-        orphans = []
-        for chunk, _size in blobs.iterate():
-            with self._engine.index.read() as db:
-                known = contents.has_chunk(db, chunk)
-            put_ns = blobs.put_ns(chunk)
-            if not known and put_ns is not None and put_ns < before_ns:
-                orphans.append(chunk)
-        if isinstance(blobs, FileBlobs):
-            blobs.remove_leftovers(grace_seconds)
-        return len(erasure.unlink_chunks(self._engine, orphans))
-
-    def fsck(self, *, progress: Progress | None = None) -> FsckReport:
+    def fsck(self, *, progress: Progress | None = None, quick: bool = False) -> FsckReport:
         """Check the whole store: every chunk re-hashed, every reference resolved, every chain and row compared.
 
-        Problems are reported, not raised; *progress* is called with what is done and what there is to do.
+        With *quick* no content is read: of chunks it is looked only whether they are there, and how long. Problems are
+        reported, not raised; *progress* is called with what is done and what there is to do.
         """
-        return checking.fsck(self._engine, progress)
+        return checking.fsck(self._engine, progress, quick=quick)
 
-    def verify(self, session: str | None = None) -> list[ChainReport]:
-        """Check the audit chain of *session*, or of all, and name the first event that does not fit."""
+    def verify(self, session: str | None = None, *, against: Anchors | None = None) -> list[ChainReport]:
+        """Check the audit chain of *session*, or of all, and name the first event that does not fit.
+
+        With *against*, heads that were kept elsewhere, a chain that was cut or rewritten since is found too, and a
+        session that is gone. Raises InvalidValue where they are another store's.
+        """
         with self._engine.index.snapshot() as db:
             sid = None if session is None else find_trail(db, session).sid
-            return checking.verify(db, sid)
+            with audit.lenient(db):
+                return chains.verify(db, sid, against)
+
+    def anchors(self) -> Anchors:
+        """Return the heads of all chains, to be kept elsewhere and given to `verify`."""
+        with self._engine.index.snapshot() as db:
+            return chains.anchors(db, self._engine.now())
+
+    def backup(
+        self, target: str | os.PathLike[str], *, hardlink: bool = True, progress: Progress | None = None
+    ) -> BackupReport:
+        """Make the folder *target* a copy of the store as it is at one moment, while others go on writing.
+
+        *target* is new, empty, or an earlier backup of this store: then only what is new is brought, and what is no
+        longer referred to goes, last. With *hardlink* false chunks are copied even on one file system. Raises
+        InvalidValue for another folder, NotSupported for a store in memory, StoreUnusable where a backup is in use as a
+        store, NoSpace; the backup that was there is whole then.
+        """
+        from llmspellfs.service.backup import back_up  # most uses of a store need none
+
+        return back_up(self._engine, target, hardlink=hardlink, progress=progress)
 
     def lost(self) -> list[LostItem]:
         """Return what was written but could not be committed."""
@@ -184,6 +161,8 @@ class Upkeep:
             raise InvalidValue(item_id, "its session and name are not known: give both")
         with self._lost().open(item_id) as file:
             artifact = self._artifacts.put(session, name, file, by=by)
+        with self._engine.write(durable=True):
+            pass  # what was lost is durable where it lies: so it is where it comes to, before it goes there
         self._lost().remove(item_id)
         return artifact
 

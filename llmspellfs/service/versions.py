@@ -258,6 +258,7 @@ def inserted(
 def _amend(tx: Transaction, draft: Entry, placed: Placed, given: Given) -> Entry:
     tally = tx.journal.touch(draft.sid)
     tally.total_size += placed.size - draft.facts.size
+    tally.amended.setdefault(draft.eid, draft.facts.content)
     entries.amend_draft(tx.db, draft.eid, placed.cid, placed.size, tx.now_ns)
     if given != _NOTHING:
         entries.describe_draft(tx.db, draft.eid, given.over(NewEntry.of(draft)))

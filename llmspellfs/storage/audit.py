@@ -1,20 +1,24 @@
-"""The SQL of checking: chains as stored, rows with the events that cover them, and references that lead nowhere.
+"""The SQL of checking: trails as stored, rows with the events at which they begin and end, and what SQLite finds.
 
-Every function takes a connection, reads only, and says what it finds rather than raising.
+Every function takes a connection, reads only, and streams: no query for each row where a join does it. Under
+`lenient` text that is no UTF-8 any more is read all the same, its bytes kept as lone surrogates.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
+from llmspellfs.model.artifact import Entry
+from llmspellfs.model.session import Session
 from llmspellfs.storage import entries, sessions
-from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.erasing import FLEETING_NS
 from llmspellfs.storage.index import Connection
-from llmspellfs.storage.sessions import SessionRow
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +44,64 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class CoveredRow:
-    """A row of history, what it says, and the `state` in the line of the event that made it (None: no such event).
+class EntryRow:
+    """A row of `entry`, None where it cannot be read, and the events at which it begins and ends, as far as there."""
 
-    *harms* is where the artifact is (dirname, the session's ino, folder, name), for rows of files.
-    """
+    eid: int
+    name: str
+    entry: Entry | None
+    begins: str | None
+    ends: str | None
 
-    what: str
-    seq: int
-    state: dict[str, Any]
-    event_state: str | None
-    harms: tuple[str, int, int, str] | None
+
+@dataclass(frozen=True, slots=True)
+class SessionRowAt:
+    """A row of `session_row` as the session it was, None where it cannot be read; its seqs, and its event's line."""
+
+    rid: int
+    sid: int
+    dirname: str
+    session: Session | None
+    seq_from: int
+    line: str | None
+
+
+@contextmanager
+def lenient(db: Connection) -> Iterator[Connection]:
+    """Have *db* give damaged text with its bytes kept, where it would raise."""
+    before = db.text_factory
+    db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    try:
+        yield db
+    finally:
+        db.text_factory = before
+
+
+def told(rows: Iterator[R], failed: Callable[[str], None]) -> Iterator[R]:
+    """Yield *rows* as far as they can be read; *failed* is called with what SQLite says where they cannot."""
+    try:
+        yield from rows
+    except sqlite3.Error as error:
+        failed(str(error))
+
+
+Shifts: TypeAlias = dict[int, tuple[tuple[int, int], ...]]
+"""For each imported session (sid) what its events added to inode numbers: up to which seq, and how much."""
+
+
+def shifts(db: Connection) -> Shifts:
+    """Return how the events of imported sessions number inodes."""
+    found: Shifts = {}
+    for sid, until, shift in db.execute("SELECT sid, until, shift FROM numbering ORDER BY sid, until"):
+        found[sid] = (*found.get(sid, ()), (until, shift))
+    return found
 
 
 def chains(db: Connection, sid: int | None = None) -> list[Chain]:
     """Return the chain of session *sid*, or of every session that ever was."""
     query = (
-        "SELECT s.sid, s.id, (SELECT dirname FROM session_row WHERE sid = s.sid ORDER BY seq_from DESC LIMIT 1),"
-        " s.seq, s.head FROM session s"
+        "SELECT s.sid, s.id, coalesce((SELECT dirname FROM session_row WHERE sid = s.sid ORDER BY seq_from DESC"
+        " LIMIT 1), s.id), s.seq, s.head FROM session s"
     )
     if sid is None:
         return [Chain(*row) for row in db.execute(f"{query} ORDER BY s.sid")]
@@ -66,146 +110,180 @@ def chains(db: Connection, sid: int | None = None) -> list[Chain]:
 
 def lines(db: Connection, sid: int) -> Iterator[Line]:
     """Yield the events of session *sid* in order."""
-    for row in db.execute("SELECT seq, kind, at_ns, ends, line FROM event WHERE sid = ? ORDER BY seq", (sid,)):
-        yield Line(*row)
+    for row in db.execute(f"{_LINE} ORDER BY seq", (sid,)):
+        yield _line(*row)
 
 
 def line(db: Connection, sid: int, seq: int) -> Line | None:
     """Return the event *seq* of session *sid*, or None."""
-    query = "SELECT seq, kind, at_ns, ends, line FROM event WHERE sid = ? AND seq = ?"
-    row = db.execute(query, (sid, seq)).fetchone()
-    return None if row is None else Line(*row)
+    row = db.execute(f"{_LINE} AND seq = ?", (sid, seq)).fetchone()
+    return None if row is None else _line(*row)
 
 
-def integrity(db: Connection) -> list[str]:
-    """Return what SQLite finds wrong with the database's pages and indexes."""
-    found = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
+_LINE = "SELECT seq, CAST(kind AS BLOB), at_ns, ends, CAST(line AS BLOB) FROM event WHERE sid = ?"
+
+
+def _line(seq: int, kind: object, at_ns: int, ends: int, text: object) -> Line:
+    return Line(seq, _text(kind), at_ns, ends, _text(text))
+
+
+def _text(data: object) -> str:
+    """Return text whose bytes may not be any: those are kept as lone surrogates."""
+    return data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else str(data)
+
+
+def integrity(db: Connection, *, quick: bool = False) -> list[str]:
+    """Return what SQLite finds wrong with the database's pages and, unless *quick*, with its indexes."""
+    try:
+        found = [str(row[0]) for row in db.execute(f"PRAGMA {'quick' if quick else 'integrity'}_check(100)")]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
     return [] if found == ["ok"] else found
 
 
-def covered_rows(db: Connection) -> Iterator[CoveredRow]:
-    """Yield each row of history with what its event says of it; drafts are in no history yet."""
-    names = {row[0]: (row[1], row[2]) for row in db.execute(_NAMES)}
-    for entry in entries.all_rows(db):
-        if entry.seq_from is None:
-            continue
-        dirname, ino = names.get(entry.sid, (f"session {entry.sid}", 0))
-        place = (dirname, ino, entry.folder, entry.name) if entry.file is not None else None
-        state = NewEntry.of(entry).state
-        yield CoveredRow(
-            f"{dirname}:{entry.name}",
-            entry.seq_from,
-            state,
-            _event_state(db, entry.sid, entry.seq_from),
-            place,
-        )
-    for session, seq in sessions.all_rows(db):
-        yield CoveredRow(session.dirname, seq, SessionRow.of(session).state, _event_state(db, session.sid, seq), None)
+_BEGINS = "LEFT JOIN event v ON v.sid = e.sid AND v.seq = e.seq_from"
+_ENDS = "LEFT JOIN event w ON w.sid = e.sid AND w.seq = e.seq_to"
 
 
-_NAMES = """
-    SELECT s.sid, (SELECT dirname FROM session_row WHERE sid = s.sid ORDER BY seq_from DESC LIMIT 1), s.ino
-    FROM session s
+def entry_rows(db: Connection) -> Iterator[EntryRow]:
+    """Yield every row of `entry` in order, with the lines of its events."""
+    query = f"SELECT v.line, w.line, {entries.COLUMNS} {entries.JOINED} {_BEGINS} {_ENDS} ORDER BY e.eid"
+    for row in db.execute(query):
+        yield EntryRow(row[2], str(row[5]), _parsed(entries.to_entry, row[2:]), row[0], row[1])
+
+
+def session_rows(db: Connection) -> Iterator[SessionRowAt]:
+    """Yield every row of `session_row` in order, with its event's line."""
+    query = f"SELECT r.rid, r.sid, r.dirname, r.seq_from, v.line, {sessions.COLUMNS} {_OF_SESSION} ORDER BY r.rid"
+    for row in db.execute(query):
+        yield SessionRowAt(row[0], row[1], str(row[2]), _parsed(sessions.to_session, row[5:]), row[3], row[4])
+
+
+_OF_SESSION = """
+    FROM session_row r JOIN session s ON s.sid = r.sid LEFT JOIN event v ON v.sid = r.sid AND v.seq = r.seq_from
 """
 
 
-def _event_state(db: Connection, sid: int, seq: int) -> str | None:
-    row = db.execute("SELECT line FROM event WHERE sid = ? AND seq = ?", (sid, seq)).fetchone()
+def _parsed(parse: Any, row: tuple[Any, ...]) -> Any:
     try:
-        state = None if row is None else json.loads(row[0]).get("state")
-    except (ValueError, AttributeError):
+        return parse(row)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return state if isinstance(state, str) else None
 
 
-def uncovered_events(db: Connection) -> list[str]:
-    """Return events above the horizon that made a row which is not there, was not purged, and was not fleeting."""
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """An event that left a row behind which is not there."""
+
+    sid: int
+    session_id: str
+    seq: int
+    kind: str
+    at_ns: int
+    line: str
+
+
+def uncovered_events(db: Connection) -> Iterator[Uncovered]:
+    """Yield events above their session's horizon whose row is not there; it may have been purged, or be fleeting."""
     query = """
-        SELECT s.id, e.seq, e.kind FROM event e JOIN session s ON s.sid = e.sid
-        WHERE e.seq > s.horizon_seq AND s.purged_ns IS NULL AND json_valid(e.line)
-          AND json_extract(e.line, '$.state') IS NOT NULL
+        WITH covered AS MATERIALIZED (SELECT DISTINCT sid, seq_from FROM entry WHERE seq_from IS NOT NULL)
+        SELECT e.sid, s.id, e.seq, e.kind, e.at_ns, e.line FROM event e JOIN session s ON s.sid = e.sid
+        LEFT JOIN covered c ON c.sid = e.sid AND c.seq_from = e.seq
+        WHERE e.seq > s.horizon_seq AND s.purged_ns IS NULL AND c.sid IS NULL
           AND NOT EXISTS (SELECT 1 FROM session_row r WHERE r.sid = e.sid AND r.seq_from = e.seq)
-          AND (e.sid, e.seq) NOT IN (SELECT sid, seq_from FROM entry WHERE seq_from IS NOT NULL)
-          AND NOT EXISTS (SELECT 1 FROM event p WHERE p.sid = e.sid AND p.kind = 'artifact.purged'
-                          AND json_extract(p.line, '$.sequence') = json_extract(e.line, '$.sequence'))
-          AND NOT EXISTS (SELECT 1 FROM event d WHERE d.sid = e.sid AND d.kind = 'artifact.deleted' AND d.seq > e.seq
-                          AND d.at_ns - e.at_ns < :fleeting
-                          AND json_extract(d.line, '$.sequence') = json_extract(e.line, '$.sequence'))
+          AND instr(e.line, '"state":"')
+        ORDER BY e.sid, e.seq
     """
-    return [
-        f"session {row[0]}: the row that event {row[1]} ({row[2]}) made is gone"
-        for row in db.execute(query, {"fleeting": FLEETING_NS})
-    ]
+    for row in db.execute(query):
+        yield Uncovered(*row)
 
 
-def broken_references(db: Connection) -> list[str]:
-    """Return rows that refer to what is not there, and numbers that do not add up."""
-    return [why.format(*row) for query, why in _BROKEN for row in db.execute(query)]
+@dataclass(frozen=True, slots=True)
+class Goings:
+    """What a session's events say of artifacts that went: their sequences, and when (ns) the deleted ones did."""
+
+    purged: frozenset[int]
+    deleted: dict[int, list[tuple[int, int]]]
+
+    def excuses(self, sequence: object, seq: int, at_ns: int) -> bool:
+        """Tell whether the row of *sequence* from event *seq* of *at_ns* may be gone: purged, or soon deleted."""
+        if not isinstance(sequence, int):
+            return False
+        soon = (seq < gone and gone_ns - at_ns < FLEETING_NS for gone, gone_ns in self.deleted.get(sequence, ()))
+        return sequence in self.purged or any(soon)
 
 
-_BROKEN = (
-    (
-        "SELECT eid, name FROM entry WHERE content IS NOT NULL AND content NOT IN (SELECT cid FROM content)",
-        "row {0} ({1}): its content is not in the index",
-    ),
-    (
-        "SELECT eid, name FROM entry WHERE kind = 0 AND content IS NULL",
-        "row {0} ({1}): a file without content",
-    ),
-    (
-        "SELECT e.eid, e.name FROM entry e JOIN content c ON c.cid = e.content WHERE c.size != e.size",
-        "row {0} ({1}): its size is not its content's",
-    ),
-    (
-        "SELECT eid, name FROM entry WHERE ino NOT IN (SELECT ino FROM inode)",
-        "row {0} ({1}): its inode is not there",
-    ),
-    (
-        """SELECT eid, name FROM entry WHERE seq_to IS NULL AND folder NOT IN (SELECT ino FROM session)
-           AND folder NOT IN (SELECT ino FROM entry WHERE kind = 1 AND seq_to IS NULL)""",
-        "row {0} ({1}): its folder is not there",
-    ),
-    (
-        """SELECT e.eid, e.name FROM entry e LEFT JOIN entry f ON f.ino = e.folder AND f.kind = 1 AND f.seq_to IS NULL
-           LEFT JOIN session s ON s.ino = e.folder
-           WHERE e.seq_to IS NULL AND e.sid != coalesce(f.sid, s.sid, e.sid)""",
-        "row {0} ({1}): its folder is another session's",
-    ),
-    (
-        """SELECT ino, mode FROM inode WHERE ino NOT IN (SELECT ino FROM entry)
-           AND ino NOT IN (SELECT ino FROM session)""",
-        "inode {0}: no row has it",
-    ),
-    (
-        "SELECT cid, kid FROM content_chunk WHERE kid NOT IN (SELECT kid FROM chunk)",
-        "content {0}: chunk {1} is not in the index",
-    ),
-    (
-        """SELECT s.id, s.artifact_count, (SELECT count(*) FROM entry e WHERE e.sid = s.sid AND e.kind = 0
-           AND e.seq_to IS NULL) AS real FROM session s WHERE s.artifact_count != real""",
-        "session {0}: counts {1} artifacts and has {2}",
-    ),
-    (
-        """SELECT s.id, s.total_size, (SELECT coalesce(sum(e.size), 0) FROM entry e WHERE e.sid = s.sid
-           AND e.kind = 0 AND e.seq_to IS NULL) AS real FROM session s WHERE s.total_size != real""",
-        "session {0}: counts {1} bytes and has {2}",
-    ),
-    (
-        """SELECT s.id, r.dirname FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL
-           WHERE r.parent IS NOT NULL AND r.parent NOT IN (SELECT id FROM session)""",
-        "session {1}: its parent is not there",
-    ),
-    (
-        "SELECT seq_from, name FROM entry WHERE seq_to <= seq_from",
-        "row of {1}: ends before it begins, at seq {0}",
-    ),
-)
-
-
-def places_of(db: Connection, cid: int) -> list[tuple[str, int, int, str]]:
-    """Return where rows with the content *cid* are: dirname, the session's ino, folder, name; each place once."""
+def goings(db: Connection, sid: int) -> Goings:
+    """Return which artifacts of session *sid* were purged and deleted, as its events tell."""
+    purged, deleted = set(), dict[int, list[tuple[int, int]]]()
     query = (
-        "SELECT DISTINCT (SELECT dirname FROM session_row WHERE sid = s.sid ORDER BY seq_from DESC LIMIT 1),"
-        " s.ino, e.folder, e.name FROM entry e JOIN session s ON s.sid = e.sid WHERE e.content = ?"
+        "SELECT kind, seq, at_ns, json_extract(line, '$.sequence') FROM event WHERE sid = ? AND json_valid(line)"
+        " AND kind IN ('artifact.purged', 'artifact.deleted')"
     )
-    return list(db.execute(query, (cid,)))
+    for kind, seq, at_ns, sequence in db.execute(query, (sid,)):
+        if kind == "artifact.purged":
+            purged.add(sequence)
+        else:
+            deleted.setdefault(sequence, []).append((seq, at_ns))
+    return Goings(frozenset(purged), deleted)
+
+
+def horizon(db: Connection, sid: int) -> int:
+    """Return the seq below which session *sid* shows nothing but checkpoints."""
+    found: int = db.execute("SELECT horizon_seq FROM session WHERE sid = ?", (sid,)).fetchone()[0]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a file's row is: the directory name of its session, its path there, its version, and whether it lives."""
+
+    dirname: str
+    path: str
+    version: int
+    is_live: bool
+
+
+def spots(db: Connection, where: str, key: object) -> Iterator[Spot]:
+    """Yield where the files are whose row's column *where* (a word of the program) is *key*."""
+    for row in db.execute(f"SELECT {_SPOT} WHERE e.kind = 0 AND e.{where} = ? ORDER BY e.eid", (key,)).fetchall():
+        yield _spot(db, row)
+
+
+def spots_below(db: Connection, ino: int) -> Iterator[Spot]:
+    """Yield where the live files are that are in the folder *ino*, at any depth."""
+    query = f"{_BELOW} SELECT {_SPOT} WHERE e.kind = 0 AND e.seq_to IS NULL AND e.folder IN (SELECT ino FROM below)"  # noqa: S608 - constants
+    for row in db.execute(query, (ino,)).fetchall():
+        yield _spot(db, row)
+
+
+def spots_of_session(db: Connection, sid: int) -> Iterator[Spot]:
+    """Yield where the live files of session *sid* are."""
+    query = f"SELECT {_SPOT} WHERE e.kind = 0 AND e.seq_to IS NULL AND e.sid = ?"
+    for row in db.execute(query, (sid,)).fetchall():
+        yield _spot(db, row)
+
+
+_BELOW = """
+    WITH RECURSIVE below(ino) AS (SELECT ? UNION
+        SELECT f.ino FROM entry f JOIN below b ON f.folder = b.ino WHERE f.kind = 1 AND f.seq_to IS NULL)
+"""
+_SPOT = """
+    coalesce((SELECT dirname FROM session_row WHERE sid = e.sid ORDER BY seq_from DESC LIMIT 1), 'session ' || e.sid),
+    s.ino, e.folder, e.name, e.version, e.seq_to IS NULL FROM entry e LEFT JOIN session s ON s.sid = e.sid
+"""
+
+
+def _spot(db: Connection, row: tuple[Any, ...]) -> Spot:
+    dirname, top, folder, name, version, is_live = row
+    return Spot(str(dirname), _path(db, top, folder, str(name)), version or 0, bool(is_live))
+
+
+def _path(db: Connection, top: int | None, folder: int, name: str) -> str:
+    """Return the path of *name* in *folder*, as far as the folders above lead up, which may be in a circle."""
+    parts, seen = [name], {top}
+    while folder not in seen and (place := entries.last_place(db, folder)) is not None:
+        seen.add(folder)
+        folder, parent = place
+        parts.append(str(parent))
+    return "/".join(reversed(parts))

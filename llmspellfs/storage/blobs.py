@@ -9,21 +9,19 @@ Threading: every method may be called from any thread, and from several processe
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from itertools import count
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from llmspellfs.errors import Corrupt, NoSpace, StoreUnusable
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
-StrPath: TypeAlias = str | os.PathLike[str]
+from llmspellfs.errors import Corrupt
+from llmspellfs.storage import disk, inherited
+from llmspellfs.storage.disk import Buffer, StrPath, disk_errors
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
@@ -36,7 +34,7 @@ class BlobStore(Protocol):
     def put(self, hash_hex: str, data: Buffer) -> None:
         """Store *data* as *hash_hex*, durable after the next `sync`; raises NoSpace.
 
-        Nothing is written where a blob of that name and length exists; its age begins anew.
+        Nothing is written where a blob of that name and these bytes exists; its age begins anew.
         """
 
     def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
@@ -64,29 +62,37 @@ class FileBlobs:
     def __init__(self, root: StrPath) -> None:
         """Use the folder `blobs` of *root*, made at the first put."""
         self._folder = os.path.join(os.fspath(root), "blobs")
-        self._turn = threading.Lock()
-        self._syncing = threading.Lock()
-        self._dirty: set[str] = set()
+        self._turn = inherited.lock()
+        self._syncing = inherited.lock()
+        self._dirty: dict[str, set[str]] = {}
+        """By folder, the blobs put there whose names are not durable yet."""
+        self._unproven: set[str] = set()
+        """Blobs whose folder could not be synced: another fsync would prove nothing, so they count as missing."""
         self._settled: set[str] = set()
         self._serial = count()
 
     def put(self, hash_hex: str, data: Buffer) -> None:
         path = self._path(hash_hex)
         with disk_errors(path):
-            if not _renewed(path, len(data)):
+            if path in self._unproven or not _renewed(path, data):
                 self._write(path, data)
         with self._turn:
-            self._dirty.add(os.path.dirname(path))
+            self._unproven.discard(path)
+            self._dirty.setdefault(os.path.dirname(path), set()).add(path)
 
     def _write(self, path: str, data: Buffer) -> None:
         folder = os.path.dirname(path)
         temporary = f"{folder}/{_TEMPORARY}{os.getpid()}-{next(self._serial)}-{time.monotonic_ns()}"
         try:
-            write_file(temporary, data)
+            disk.write_file("blob", temporary, data)
         except FileNotFoundError:
-            make_folder(folder)
-            write_file(temporary, data)
-        os.rename(temporary, path)
+            disk.make_folder("blob.mkdir", folder)
+            disk.write_file("blob", temporary, data)
+        try:
+            disk.rename("blob.rename", temporary, path)
+        except BaseException:
+            disk.undo("blob.undo", temporary)
+            raise
 
     def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
         path = self._path(hash_hex)
@@ -99,14 +105,14 @@ class FileBlobs:
             raise Corrupt(f"chunk {hash_hex} is too short") from None
 
     def exists(self, hash_hex: str) -> bool:
-        return self.put_ns(hash_hex) is not None
+        return self._path(hash_hex) not in self._unproven and self.put_ns(hash_hex) is not None
 
     def delete(self, hash_hex: str) -> None:
         path = self._path(hash_hex)
         with disk_errors(path), suppress(FileNotFoundError):
-            os.unlink(path)
+            disk.unlink("blob.unlink", path)
             with self._turn:
-                self._dirty.add(os.path.dirname(path))
+                self._dirty.setdefault(os.path.dirname(path), set())
 
     def iterate(self) -> Iterator[tuple[str, int]]:
         for entry in self._entries():
@@ -129,7 +135,7 @@ class FileBlobs:
         for entry in self._entries():
             with suppress(FileNotFoundError):
                 if entry.name.startswith(_TEMPORARY) and entry.stat(follow_symlinks=False).st_mtime <= before:
-                    os.unlink(entry.path)
+                    disk.unlink("blob.leftover", entry.path)
                     removed += 1
         return removed
 
@@ -137,21 +143,23 @@ class FileBlobs:
         # In turns, so that nobody returns while another still syncs a folder that was dirty for both.
         with self._syncing:
             with self._turn:
-                folders, self._dirty = self._dirty, set()
+                folders, self._dirty = self._dirty, {}
             try:
-                self._sync(folders)
+                self._sync(folders.keys())
             except BaseException:
                 with self._turn:
-                    self._dirty |= folders
+                    self._unproven.update(*folders.values())
+                    for folder in folders:
+                        self._dirty.setdefault(folder, set())
                 raise
 
-    def _sync(self, folders: set[str]) -> None:
+    def _sync(self, folders: AbstractSet[str]) -> None:
         for folder in folders:
-            sync_folder(folder)
+            disk.sync_folder("blob.folder_sync", folder)
         # Another process may have made a folder and not yet synced the entry for it.
         if folders - self._settled:
-            sync_folder(self._folder)
-            sync_folder(os.path.dirname(self._folder))
+            disk.sync_folder("blob.above_sync", self._folder)
+            disk.sync_folder("blob.above_sync", os.path.dirname(self._folder))
             self._settled |= folders
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
@@ -169,7 +177,7 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._turn = threading.Lock()
+        self._turn = inherited.lock()
         self._blobs: dict[str, tuple[bytes, int]] = {}
 
     def put(self, hash_hex: str, data: Buffer) -> None:
@@ -206,57 +214,6 @@ class MemoryBlobs:
         """Return at once: nothing here survives the process."""
 
 
-@contextmanager
-def disk_errors(where: StrPath) -> Iterator[None]:
-    """Turn what the disk says about *where* into NoSpace, Corrupt (it cannot be read) or StoreUnusable.
-
-    FileNotFoundError and FileExistsError pass: what they mean is known only to the caller.
-    """
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError):
-        raise
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise NoSpace(where) from None
-        if error.errno in {errno.EIO, errno.EUCLEAN, errno.ELOOP, errno.EISDIR}:
-            raise Corrupt(f"{os.fspath(where)}: {error.strerror}") from None
-        raise StoreUnusable(where, error.strerror or str(error)) from None
-
-
-def write_file(path: StrPath, data: Buffer) -> None:
-    """Write *data* to the new file *path* (0600) and on to the disk; on failure nothing is left of it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with memoryview(data).cast("B") as rest:
-            done = 0
-            while done < len(rest):
-                done += os.write(descriptor, rest[done:])
-        os.fsync(descriptor)
-    except BaseException:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(path: StrPath) -> None:
-    """Make the folder *path* (0700) and those above it that are missing."""
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-
-
-def sync_folder(path: StrPath) -> None:
-    """Return when the names in the folder *path* survive power loss."""
-    with disk_errors(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _read(path: str, offset: int, size: int | None) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -274,15 +231,18 @@ def _read(path: str, offset: int, size: int | None) -> bytes:
         os.close(descriptor)
 
 
-def _renewed(path: str, size: int) -> bool:
-    """Tell whether *path* is a file of *size* bytes, and if so let its age begin anew."""
+def _renewed(path: str, data: Buffer) -> bool:
+    """Tell whether *path* is a file of the bytes *data*, and if so let its age begin anew.
+
+    Its length alone would not do: what has been harmed since is to be healed by whoever brings the right bytes.
+    """
     try:
         status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        if not stat.S_ISREG(status.st_mode) or status.st_size != len(data) or _read(path, 0, None) != data:
             return False
-        os.utime(path)
+        disk.utime("blob.touch", path)
         return True
-    except FileNotFoundError:
+    except (FileNotFoundError, EOFError):
         return False
 
 

@@ -1,4 +1,7 @@
-"""How stored bytes are written: plain, or one zstd frame. Which of the two, is tried on a sample first.
+"""How stored bytes are written: plain, or one zstd frame with a seal. Which of the two, is tried on a sample first.
+
+A zstd frame has bits that mean nothing to its decoder. So that every changed byte is found, the first 16 bytes of the
+frame's own BLAKE3 stand behind it, in a skippable frame (RFC 8878, section 3.1.2), which `zstd -d` passes over.
 
 The hash of the plain bytes decides what a blob says; the codec in the index is what it was written with. Two
 processes with different thresholds can write the same chunk differently, and the last rename wins; so a blob
@@ -13,7 +16,7 @@ from __future__ import annotations
 from blake3 import blake3
 
 from llmspellfs.errors import Corrupt
-from llmspellfs.storage.blobs import Buffer
+from llmspellfs.storage.disk import Buffer
 
 PLAIN, ZSTD = 0, 1
 MAX_PLAIN = 4 << 20
@@ -21,6 +24,8 @@ MAX_PLAIN = 4 << 20
 _LEVEL = 3
 _SAMPLE = 4096
 _SAMPLED_ABOVE = 1 << 16
+_SEAL, _SEAL_SIZE = b"\x5e\x2a\x4d\x18\x10\x00\x00\x00", 24
+"""How the skippable frame of a seal begins, its magic number and its length, and how long it is in all."""
 _WORTH = 0.9
 """Compressed bytes are kept where they are at most this part of the plain ones."""
 
@@ -34,7 +39,7 @@ def encode(data: Buffer, threshold: int) -> tuple[int, Buffer]:
     size = len(data)
     if size <= threshold or (size > _SAMPLED_ABOVE and not _promising(data)):
         return PLAIN, data
-    packed = _compress(data)
+    packed = _sealed(_compress(data))
     return (ZSTD, memoryview(packed)) if len(packed) <= size * _WORTH else (PLAIN, data)
 
 
@@ -49,6 +54,8 @@ def decode(codec: int, data: Buffer, size: int) -> bytes:
 
 def decode_checked(codec: int, data: Buffer, size: int, digest: bytes) -> bytes:
     """Return the plain bytes of *data*, whose BLAKE3 is *digest*; raises Corrupt where they are others."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise Corrupt(f"chunk {digest.hex()}")
     for attempt in (codec, ZSTD if codec == PLAIN else PLAIN):
         try:
             plain = decode(attempt, data, size)
@@ -57,6 +64,29 @@ def decode_checked(codec: int, data: Buffer, size: int, digest: bytes) -> bytes:
         if blake3(plain).digest() == digest:
             return plain
     raise Corrupt(f"chunk {digest.hex()}")
+
+
+def recover(data: Buffer, digest: bytes) -> tuple[int, bytes] | None:
+    """Return the codec and the plain bytes of *data* if they have the BLAKE3 *digest*, whatever else the index says."""
+    for codec in (PLAIN, ZSTD):
+        plain = decoded(codec, data)
+        if plain is not None and blake3(plain).digest() == digest:
+            return codec, plain
+    return None
+
+
+def decoded(codec: int, data: object) -> bytes | None:
+    """Return what *data* says in *codec*, None where it says nothing; whether it is right, is not known."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        return None
+    if codec == PLAIN:
+        return bytes(data)
+    from zstandard import ZstdError, get_frame_parameters
+
+    try:
+        return decode(ZSTD, data, get_frame_parameters(data).content_size)
+    except (Corrupt, ZstdError):
+        return None
 
 
 def _promising(data: Buffer) -> bool:
@@ -72,9 +102,25 @@ def _compress(data: Buffer) -> bytes:
     return ZstdCompressor(level=_LEVEL).compress(data)
 
 
+def _sealed(frame: bytes) -> bytes:
+    return b"".join((frame, _SEAL, blake3(frame).digest(length=16)))
+
+
+def _unsealed(data: Buffer) -> Buffer:
+    """Return the frame in *data*, which a store of an earlier version has no seal behind; raise Corrupt."""
+    view = memoryview(data)
+    frame, seal = view[:-_SEAL_SIZE], view[-_SEAL_SIZE:]
+    if seal[: len(_SEAL)] != _SEAL:
+        return data
+    if blake3(frame).digest(length=16) != seal[len(_SEAL) :]:
+        raise Corrupt(f"{len(data)} stored bytes: their seal is another's")
+    return frame
+
+
 def _decompress(data: Buffer, size: int) -> bytes:
     from zstandard import ZstdDecompressor, ZstdError, get_frame_parameters
 
+    data = _unsealed(data)
     try:
         if get_frame_parameters(data).content_size != size:
             raise Corrupt(f"a frame that does not say {size} bytes")

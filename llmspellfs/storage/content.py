@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from llmspellfs.errors import Corrupt
+from llmspellfs.storage import inherited
 from llmspellfs.storage.blobs import BlobStore
 from llmspellfs.storage.codec import decode_checked
 
@@ -51,7 +52,7 @@ class ChunkCache:
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         """Begin empty."""
         self._max_bytes = max_bytes
-        self._turn = threading.Lock()
+        self._turn = inherited.lock()
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes = 0
         self._loading: dict[bytes, Future[bytes]] = {}

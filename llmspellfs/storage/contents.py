@@ -85,6 +85,26 @@ def is_known_chunk(db: Connection, chunk_hash: bytes) -> bool:
     return db.execute(query, (chunk_hash,)).fetchone() is not None
 
 
+def is_known_content(db: Connection, digest: bytes) -> bool:
+    """Tell whether the index has the content with the BLAKE3 *digest* and nothing has condemned it."""
+    query = "SELECT 1 FROM content WHERE hash = ? AND condemned_ns IS NULL"
+    return db.execute(query, (digest,)).fetchone() is not None
+
+
+def cid_of(db: Connection, digest: bytes) -> int | None:
+    """Return the index's number of the content with the BLAKE3 *digest*, condemned or not, or None."""
+    row = db.execute("SELECT cid FROM content WHERE hash = ?", (digest,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def use(db: Connection, digest: bytes) -> int | None:
+    """Return what `cid_of` does, for a row that is about to refer to it: it is condemned no more."""
+    row = db.execute("SELECT cid, condemned_ns FROM content WHERE hash = ?", (digest,)).fetchone()
+    if row is not None and row[1] is not None:
+        _pardon(db, row[0])
+    return None if row is None else int(row[0])
+
+
 def load_refs(db: Connection, cid: int, content_hash: str | None = None) -> tuple[int, list[ChunkRef]]:
     """Return the size of content *cid* and its chunks in order.
 
@@ -103,12 +123,26 @@ def load_refs(db: Connection, cid: int, content_hash: str | None = None) -> tupl
     refs = [ChunkRef(*row) for row in db.execute(query, (cid,))]
     if sum(ref.size for ref in refs) != size:
         raise Corrupt(f"content {digest.hex()} lacks chunks in the index")
+    if len(refs) == 1 and refs[0].hash != digest:
+        raise Corrupt(f"content {digest.hex()} is one chunk of another hash")
     return size, refs
 
 
 def all_contents(db: Connection) -> Iterator[tuple[int, bytes, int]]:
     """Yield the cid, the hash and the size of each content."""
     yield from db.execute("SELECT cid, hash, size FROM content ORDER BY cid")
+
+
+def chunk_refs(db: Connection, kid: int) -> list[ChunkRef]:
+    """Return the chunk *kid* as a reference with start 0, or none."""
+    query = "SELECT 0, size, kid, hash, codec, data FROM chunk WHERE kid = ?"
+    return [ChunkRef(*row) for row in db.execute(query, (kid,))]
+
+
+def contents_with(db: Connection, kid: int) -> Iterator[int]:
+    """Yield the contents (cids) that have the chunk *kid*."""
+    for (cid,) in db.execute("SELECT DISTINCT cid FROM content_chunk WHERE kid = ?", (kid,)).fetchall():
+        yield cid
 
 
 def loose_chunks(db: Connection) -> Iterator[ChunkRef]:
@@ -122,42 +156,6 @@ def count_chunks(db: Connection) -> int:
     """Return how many chunks there are."""
     count: int = db.execute("SELECT count(*) FROM chunk").fetchone()[0]
     return count
-
-
-def condemn(db: Connection, now_ns: int) -> int:
-    """Mark contents and chunks that no row refers to; clear the mark of those that are used again; count the new."""
-    unused = "cid NOT IN (SELECT content FROM entry WHERE content IS NOT NULL)"
-    db.execute(f"UPDATE content SET condemned_ns = NULL WHERE condemned_ns IS NOT NULL AND NOT ({unused})")  # noqa: S608
-    marked = db.execute(
-        f"UPDATE content SET condemned_ns = ? WHERE condemned_ns IS NULL AND {unused}",  # noqa: S608
-        (now_ns,),
-    ).rowcount
-    loose = "kid NOT IN (SELECT m.kid FROM content_chunk m JOIN content c USING (cid) WHERE c.condemned_ns IS NULL)"
-    db.execute(f"UPDATE chunk SET condemned_ns = NULL WHERE condemned_ns IS NOT NULL AND NOT ({loose})")  # noqa: S608
-    db.execute(f"UPDATE chunk SET condemned_ns = ? WHERE condemned_ns IS NULL AND {loose}", (now_ns,))  # noqa: S608
-    return marked
-
-
-def condemned(db: Connection, before_ns: int) -> tuple[int, int]:
-    """Return how many contents are condemned since before *before_ns*, and the bytes their chunks would free."""
-    count = db.execute("SELECT count(*) FROM content WHERE condemned_ns < ?", (before_ns,)).fetchone()[0]
-    inline = "SELECT coalesce(sum(stored_size), 0) FROM content WHERE condemned_ns < ? AND data IS NOT NULL"
-    chunked = "SELECT coalesce(sum(stored_size), 0) FROM chunk WHERE condemned_ns < ?"
-    freed = db.execute(inline, (before_ns,)).fetchone()[0] + db.execute(chunked, (before_ns,)).fetchone()[0]
-    return count, freed
-
-
-def remove_condemned(db: Connection, before_ns: int) -> list[str]:
-    """Delete the rows of what was condemned before *before_ns*; return the hashes of chunks that have files."""
-    query = "SELECT hash FROM chunk WHERE condemned_ns < ? AND data IS NULL"
-    loose = [row[0].hex() for row in db.execute(query, (before_ns,))]
-    db.execute(
-        "DELETE FROM content_chunk WHERE cid IN (SELECT cid FROM content WHERE condemned_ns < ?)",
-        (before_ns,),
-    )
-    db.execute("DELETE FROM content WHERE condemned_ns < ?", (before_ns,))
-    db.execute("DELETE FROM chunk WHERE condemned_ns < ?", (before_ns,))
-    return loose
 
 
 def has_chunk(db: Connection, hash_hex: str) -> bool:

@@ -172,12 +172,6 @@ def children(db: Connection, folder: int) -> list[Entry]:
     return [to_entry(row) for row in db.execute(_CHILDREN, (folder,))]
 
 
-def all_rows(db: Connection) -> Iterator[Entry]:
-    """Yield every row, live or not."""
-    for row in db.execute(f"{SELECT} ORDER BY e.eid"):
-        yield to_entry(row)
-
-
 def drafts(db: Connection, sid: int | None = None) -> list[Entry]:
     """Return the drafts of session *sid*, or of all."""
     if sid is None:

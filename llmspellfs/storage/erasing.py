@@ -1,134 +1,232 @@
 """The SQL of forgetting for good: rows, labels, full text, and content that nothing refers to any more.
 
-Every function takes a connection and runs in the caller's transaction.
+Every function takes a connection and runs in the caller's transaction. Lists of numbers are bound as JSON.
 """
+
+# ruff: noqa: S608 - queries are made of constants of this module and the schema
 
 from __future__ import annotations
 
-from llmspellfs.storage import search_text
+import json
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from llmspellfs.storage import disk
 from llmspellfs.storage.index import Connection
-from llmspellfs.storage.schema import SUPERSEDED
+
+FLEETING_NS = 60 * 1_000_000_000
+"""A file created and deleted within this time keeps its events but not its content."""
+IN_PAGES = 1 << 16
+"""Bytes up to which a content is in the index, so that its pages are erased with its row."""
+_THESE = "IN (SELECT value FROM json_each(?))"
 
 
-def erase_entries(db: Connection, sid: int, sequence: int | None = None) -> list[int]:
-    """Delete every row of session *sid*, or of its artifact *sequence*; return the contents (cids) they had."""
-    where, key = ("sid = ?", (sid,)) if sequence is None else ("sid = ? AND sequence = ?", (sid, sequence))
-    rows = db.execute(f"SELECT eid, ino, content FROM entry WHERE {where}", key).fetchall()  # noqa: S608
-    db.execute(f"DELETE FROM entry_label WHERE eid IN (SELECT eid FROM entry WHERE {where})", key)  # noqa: S608
-    db.execute(f"DELETE FROM entry WHERE {where}", key)  # noqa: S608
-    search_text.forget(db, [row[0] for row in rows])
-    _drop_inodes(db, [row[1] for row in rows])
-    return sorted({row[2] for row in rows if row[2] is not None})
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """A purge that has not ended: of the session *sid*, or of its artifact *sequence*."""
+
+    id: int
+    sid: int
+    sequence: int | None
+    keeps_content: bool
 
 
-def _drop_inodes(db: Connection, inos: list[int]) -> None:
-    db.execute("CREATE TEMP TABLE IF NOT EXISTS erased (ino INTEGER PRIMARY KEY)")
-    db.executemany("INSERT OR IGNORE INTO erased (ino) VALUES (?)", [(ino,) for ino in inos])
-    db.execute("DELETE FROM inode WHERE ino IN erased AND ino NOT IN (SELECT ino FROM entry)")
-    db.execute("DELETE FROM erased")
+@dataclass(frozen=True, slots=True)
+class ErasedRows:
+    """What went with rows: *labels* and entries of the full text (*words*) too; *cids* are the contents they had."""
+
+    rows: int
+    labels: int
+    words: int
+    cids: list[int]
+    files: int
+    """Live files among the rows, and below their bytes."""
+    size: int
 
 
-def erase_session_rows(db: Connection, sid: int, purged_ns: int, seq: int) -> None:
-    """Delete all that session *sid* said of itself before its purge at *purged_ns*, the event *seq*."""
+class ErasedContents(NamedTuple):
+    """What went with contents: chunks whose *files* are to go, stored bytes *freed*; *shared* ones stayed."""
+
+    files: list[str]
+    freed: int
+    contents: list[str]
+    shared: int
+
+
+def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool) -> Purge:
+    """Note that a purge has begun, which is to be ended whatever comes between."""
+    query = "INSERT INTO purge (sid, sequence, keeps_content) VALUES (?, ?, ?)"
+    number = db.execute(query, (sid, sequence, keeps_content)).lastrowid
+    assert number is not None
+    return Purge(number, sid, sequence, keeps_content)
+
+
+def unfinished(db: Connection) -> list[Purge]:
+    """Return the purges that have not ended."""
+    rows = db.execute("SELECT id, sid, sequence, keeps_content FROM purge ORDER BY id")
+    return [Purge(number, sid, sequence, bool(keeps)) for number, sid, sequence, keeps in rows]
+
+
+def end(db: Connection, purges: Iterable[Purge]) -> None:
+    """Note that *purges* have ended."""
+    db.executemany("DELETE FROM purge WHERE id = ?", [(purge.id,) for purge in purges])
+
+
+def row_ids(db: Connection, sid: int, sequence: int | None = None) -> list[tuple[int, int]]:
+    """Return the eid of each row of session *sid*, or of its artifact *sequence*, the newest first.
+
+    Beside each stand the bytes of the index that may go with it.
+    """
+    where, key = ("sid = ?", (sid,)) if sequence is None else ("kind = 0 AND sid = ? AND sequence = ?", (sid, sequence))
+    weight = f"CASE WHEN size <= {IN_PAGES} THEN size ELSE 1024 END"
+    return db.execute(f"SELECT eid, coalesce({weight}, 0) FROM entry WHERE {where} ORDER BY eid DESC", key).fetchall()
+
+
+def erase_rows(db: Connection, eids: list[int]) -> ErasedRows:
+    """Delete the rows *eids* and what is made of them; their words are left to `search_text.drop_gone`."""
+    these = (json.dumps(eids),)
+    rows = db.execute(f"SELECT ino, content FROM entry WHERE eid {_THESE}", these).fetchall()
+    live = "kind = 0 AND seq_to IS NULL"
+    files, size = db.execute(
+        f"SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE eid {_THESE} AND {live}", these
+    ).fetchone()
+    words = db.execute(f"SELECT count(*) FROM entry_text_content WHERE id {_THESE}", these).fetchone()[0]
+    labels = db.execute(f"DELETE FROM entry_label WHERE eid {_THESE}", these).rowcount
+    db.execute(f"DELETE FROM entry WHERE eid {_THESE}", these)
+    drop_inodes(db, [row[0] for row in rows])
+    cids = sorted({row[1] for row in rows if row[1] is not None})
+    return ErasedRows(len(rows), labels, words, cids, files, size)
+
+
+def drop_inodes(db: Connection, inos: list[int]) -> None:
+    """Delete those of *inos* that no row has any more."""
+    unused = "NOT EXISTS (SELECT 1 FROM entry e WHERE e.ino = inode.ino)"
+    db.execute(f"DELETE FROM inode WHERE ino {_THESE} AND {unused}", (json.dumps(inos),))
+
+
+def erase_session_rows(db: Connection, sid: int, purged_ns: int, seq: int) -> int:
+    """Delete all that session *sid* said of itself before its purge, event *seq* at *purged_ns*; count its labels."""
     db.execute("DELETE FROM session_row WHERE sid = ?", (sid,))
-    db.execute("DELETE FROM session_label WHERE sid = ?", (sid,))
+    labels = db.execute("DELETE FROM session_label WHERE sid = ?", (sid,)).rowcount
     db.execute("DELETE FROM checkpoint WHERE sid = ?", (sid,))
     db.execute(
         "UPDATE session SET deleted_ns = coalesce(deleted_ns, ?), purged_ns = ?, horizon_seq = ? WHERE sid = ?",
         (purged_ns, purged_ns, seq, sid),
     )
+    return labels
 
 
-def erase_contents(db: Connection, cids: list[int]) -> tuple[list[str], int]:
-    """Delete those of *cids* that no row refers to, and their chunks that nothing else needs.
+def erase_contents(db: Connection, cids: list[int], *, is_purge: bool = False) -> ErasedContents:
+    """Delete those of *cids* that no row refers to, and their chunks that nothing else needs; these are doomed.
 
-    Returns the hashes of chunks whose files are to go, and the stored bytes freed.
+    Where it *is_purge*, a condemned content that has one of these chunks goes with them: no row refers to it either.
     """
-    loose, freed = [], 0
-    for cid in cids:
-        if db.execute("SELECT 1 FROM entry WHERE content = ? LIMIT 1", (cid,)).fetchone():
-            continue
-        kids = [row[0] for row in db.execute("SELECT DISTINCT kid FROM content_chunk WHERE cid = ?", (cid,))]
-        inline = db.execute("SELECT coalesce(length(data), 0) FROM content WHERE cid = ?", (cid,)).fetchone()
-        freed += inline[0] if inline else 0
-        db.execute("DELETE FROM content_chunk WHERE cid = ?", (cid,))
-        db.execute("DELETE FROM content WHERE cid = ?", (cid,))
-        for kid in kids:
-            if db.execute("SELECT 1 FROM content_chunk WHERE kid = ? LIMIT 1", (kid,)).fetchone():
-                continue
-            chunk, stored, is_file = db.execute(
-                "SELECT hash, stored_size, data IS NULL FROM chunk WHERE kid = ?", (kid,)
-            ).fetchone()
-            db.execute("DELETE FROM chunk WHERE kid = ?", (kid,))
-            freed += stored
-            loose += [chunk.hex()] if is_file else []
-    return loose, freed
+    loose = "NOT EXISTS (SELECT 1 FROM entry e WHERE e.content = c.cid)"
+    fields = "c.cid, c.hash, coalesce(length(c.data), 0) FROM content c"
+    gone = db.execute(f"SELECT {fields} WHERE c.cid {_THESE} AND {loose}", (json.dumps(cids),)).fetchall()
+    shared = len(cids) - len(gone)
+    if is_purge:
+        partners = f"c.cid IN (SELECT cid FROM content_chunk WHERE kid {_THESE}) AND c.condemned_ns IS NOT NULL"
+        kids = json.dumps(_kids(db, [row[0] for row in gone]))
+        gone += db.execute(f"SELECT {fields} WHERE {partners} AND {loose}", (kids,)).fetchall()
+    erased = {row[0]: row[1:] for row in gone}
+    of_these = _kids(db, list(erased))
+    these = (json.dumps(list(erased)),)
+    db.execute(f"DELETE FROM content_chunk WHERE cid {_THESE}", these)
+    db.execute(f"DELETE FROM content WHERE cid {_THESE}", these)
+    files, freed = erase_loose(db, of_these)
+    freed += sum(size for _, size in erased.values())
+    return ErasedContents(files, freed, [digest.hex() for digest, _ in erased.values()], shared)
 
 
-def fold_wal(db: Connection) -> None:
-    """Move the WAL into the database and empty it, so that no erased word stays there; as far as readers allow."""
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def _kids(db: Connection, cids: list[int]) -> list[int]:
+    query = f"SELECT DISTINCT kid FROM content_chunk WHERE cid {_THESE}"
+    return [row[0] for row in db.execute(query, (json.dumps(cids),))]
 
 
-def prune_rows(db: Connection, sid: int, horizon: int) -> int:
-    """Delete rows that ended at or before *horizon* unless a checkpoint shows them, and move the horizon there."""
-    pinned = "SELECT 1 FROM checkpoint k WHERE k.sid = e.sid AND k.seq >= e.seq_from AND k.seq < e.seq_to"
-    ended = f"SELECT eid, ino FROM entry e WHERE e.sid = ? AND e.seq_to <= ? AND NOT EXISTS ({pinned})"  # noqa: S608
-    rows = db.execute(ended, (sid, horizon)).fetchall()
-    db.executemany("DELETE FROM entry WHERE eid = ?", [(eid,) for eid, _ in rows])
-    _drop_inodes(db, [ino for _, ino in rows])
-    db.execute(_PRUNE_SESSION_ROWS, (sid, horizon))
-    db.execute("UPDATE session SET horizon_seq = ? WHERE sid = ? AND horizon_seq < ?", (horizon, sid, horizon))
-    return len(rows)
+def erase_loose(db: Connection, kids: list[int]) -> tuple[list[str], int]:
+    """Delete those of the chunks *kids* that no content has; return whose files are doomed, and the bytes freed."""
+    unused = "NOT EXISTS (SELECT 1 FROM content_chunk m WHERE m.kid = chunk.kid)"
+    query = f"SELECT kid, hash, stored_size, data IS NULL FROM chunk WHERE kid {_THESE} AND {unused}"
+    rows = db.execute(query, (json.dumps(kids),)).fetchall()
+    db.execute(f"DELETE FROM chunk WHERE kid {_THESE}", (json.dumps([row[0] for row in rows]),))
+    files = [digest.hex() for _, digest, _, is_file in rows if is_file]
+    doom(db, files)
+    return files, sum(row[2] for row in rows)
 
 
-def fleeting(db: Connection, before_ns: int) -> list[tuple[int, int]]:
-    """Return the sid and the sequence of artifacts that lived for less than a minute, deleted before *before_ns*.
+def doom(db: Connection, chunks: Iterable[str]) -> None:
+    """Note that the files of *chunks* are to be unlinked."""
+    db.executemany("INSERT OR IGNORE INTO doomed (hash) VALUES (?)", [(bytes.fromhex(chunk),) for chunk in chunks])
 
-    Editors' swap and lock files are such; one that a checkpoint shows is not.
+
+def doomed(db: Connection) -> list[str]:
+    """Return the chunks whose files are still to be unlinked."""
+    return [row[0].hex() for row in db.execute("SELECT hash FROM doomed ORDER BY hash")]
+
+
+def undoom(db: Connection, chunks: Iterable[str]) -> None:
+    """Note that the files of *chunks* are unlinked, or needed again."""
+    db.executemany("DELETE FROM doomed WHERE hash = ?", [(bytes.fromhex(chunk),) for chunk in chunks])
+
+
+def told_contents(db: Connection, sid: int, sequence: int | None) -> list[int]:
+    """Return the condemned contents (cids) that the trail of session *sid*, or of its artifact *sequence*, names.
+
+    Rows that had them were pruned, so that nothing but the trail says whose they were.
     """
-    return list(db.execute(_FLEETING, (before_ns, FLEETING_NS)))
+    condemned = {
+        row[0].hex(): row[1] for row in db.execute("SELECT hash, cid FROM content WHERE condemned_ns IS NOT NULL")
+    }
+    return [condemned[told] for told in _told(db, "hash", sid, sequence) if told in condemned] if condemned else []
 
 
-def prune_sequence(db: Connection, sid: int, sequence: int) -> int:
-    """Delete the rows of an artifact that is gone, its events left as they are; return how many there were."""
-    inos = [row[0] for row in db.execute("SELECT ino FROM entry WHERE sid = ? AND sequence = ?", (sid, sequence))]
-    db.execute("DELETE FROM entry WHERE sid = ? AND sequence = ?", (sid, sequence))
-    _drop_inodes(db, inos)
-    return len(inos)
+def told_names(db: Connection, sid: int, sequence: int) -> list[str]:
+    """Return the names that the artifact *sequence* of session *sid* has had."""
+    return _told(db, "name", sid, sequence)
 
 
-FLEETING_NS = 60 * 1_000_000_000
-"""A file created and deleted within this time keeps its events but not its content."""
-
-_FLEETING = f"""
-    WITH gone AS (
-        SELECT sid, sequence, min(seq_from) AS first, max(seq_to) AS last, min(created_ns) AS created_ns FROM entry
-        WHERE kind = 0 GROUP BY sid, sequence
-        HAVING count(seq_from) = count(*) AND count(seq_to) = count(*) AND max(seq_to) < {SUPERSEDED})
-    SELECT g.sid, g.sequence FROM gone g
-    JOIN event v ON v.sid = g.sid AND v.seq = g.last AND v.kind = 'artifact.deleted'
-    WHERE v.at_ns < ? AND v.at_ns - g.created_ns < ?
-      AND NOT EXISTS (SELECT 1 FROM checkpoint k WHERE k.sid = g.sid AND k.seq >= g.first AND k.seq < g.last)
-"""  # noqa: S608
-
-_PRUNE_SESSION_ROWS = """
-    DELETE FROM session_row AS r WHERE r.sid = ? AND r.seq_to <= ?
-    AND r.seq_from < (SELECT max(seq_from) FROM session_row WHERE sid = r.sid)
-    AND NOT EXISTS (SELECT 1 FROM checkpoint k WHERE k.sid = r.sid AND k.seq >= r.seq_from AND k.seq < r.seq_to)
-"""
+def _told(db: Connection, field: str, sid: int, sequence: int | None) -> list[str]:
+    """Return the different values of *field* in a session's events, or in those of the artifact *sequence*."""
+    query = f"SELECT DISTINCT json_extract(line, '$.{field}') FROM event WHERE sid = ? AND json_valid(line)"
+    key: tuple[int, ...] = (sid,)
+    if sequence is not None:
+        query, key = f"{query} AND json_extract(line, '$.sequence') = ?", (sid, sequence)
+    return [row[0] for row in db.execute(query, key) if isinstance(row[0], str)]
 
 
-def horizons(db: Connection, before_ns: int) -> list[tuple[int, int]]:
-    """Return for each session with history from before *before_ns* its sid and the seq it has reached then."""
-    query = (
-        "SELECT s.sid, max(e.seq) FROM session s JOIN event e ON e.sid = s.sid WHERE e.at_ns < ?"
-        " AND e.seq > s.horizon_seq GROUP BY s.sid"
-    )
-    return list(db.execute(query, (before_ns,)))
+def forget_messages(db: Connection, text: str) -> int:
+    """Delete published messages that name *text*, an id, in their payload; return how many there were."""
+    return db.execute("DELETE FROM message WHERE instr(payload, ?)", (text,)).rowcount
 
 
-def expired(db: Connection, before_ns: int) -> list[int]:
-    """Return the sids of sessions deleted before *before_ns* and not purged."""
-    query = "SELECT sid FROM session WHERE deleted_ns < ? AND purged_ns IS NULL"
-    return [row[0] for row in db.execute(query, (before_ns,))]
+def empty_wal(db: Connection, patience: float) -> bool:
+    """Move the WAL into the database and empty it, so that no erased word stays there; tell whether readers let it.
+
+    They are waited for *patience* seconds at most, between tries and not within one: that would hold up every writer.
+    """
+    deadline = time.monotonic() + patience
+    before = db.execute("PRAGMA busy_timeout").fetchone()[0]
+    db.execute("PRAGMA busy_timeout = 20")
+    try:
+        disk.execute("index.fold", db, "PRAGMA wal_checkpoint(PASSIVE)")
+        while _is_wal_held(db):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {before}")
+
+
+def _is_wal_held(db: Connection) -> bool:
+    try:
+        busy: int = disk.execute("index.empty_wal", db, "PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return True
+        raise
+    return bool(busy)

@@ -56,3 +56,9 @@ def count_files(db: Connection) -> int:
         0
     ]
     return count
+
+
+def store_uuid(db: Connection) -> str:
+    """Return the store's own UUID."""
+    uuid: str = db.execute("SELECT value FROM store WHERE key = 'uuid'").fetchone()[0]
+    return uuid

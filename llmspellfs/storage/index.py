@@ -2,8 +2,8 @@
 
 Threading: `read` and `write` may be called from any thread. Readers take a connection of a bounded pool and never wait
 for a writer. Writers take turns, first for this process's lock, then for SQLite's (`BEGIN IMMEDIATE`), both bounded:
-StoreBusy when the bound has passed. No connection crosses a fork. A store in memory has one connection, and everybody
-takes turns on it.
+StoreBusy when the bound has passed. No connection crosses a fork (see `inherited`). A store in memory has one
+connection, and everybody takes turns on it.
 
 Nothing here ever opens the database as a plain file: closing such a descriptor would drop SQLite's POSIX locks.
 """
@@ -15,11 +15,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
+from llmspellfs.storage import cursors, disk, inherited
+from llmspellfs.storage.guard import Guard
 from llmspellfs.storage.schema import migrate
 
 Connection = sqlite3.Connection
@@ -37,6 +39,8 @@ _PAUSE = 0.001
 _CHECKPOINT_PAGES = 16000
 """Pages of WAL at which a commit folds it itself, should the thread that does so have fallen behind: 64 MiB."""
 _FOLD_COMMITS = 256
+_LARGE = 64 << 20
+"""Bytes that a large transaction may write."""
 
 
 class Index:
@@ -47,6 +51,8 @@ class Index:
         self.path = path
         self.busy_seconds = busy_seconds
         self._open_all()
+        if path is not None:
+            inherited.watch(self)
 
     def _open_all(self) -> None:
         self._pid = os.getpid()
@@ -58,7 +64,7 @@ class Index:
         self._writer = self._connect(min(_READ_PATIENCE, self.busy_seconds))
         try:
             if self.path is not None:
-                self._writer.execute("PRAGMA journal_mode = WAL")
+                disk.execute("index.wal", self._writer, "PRAGMA journal_mode = WAL")
             migrate(self._writer, self.path)
             self._writer.execute(f"PRAGMA busy_timeout = {_WRITE_PATIENCE * 1000:.0f}")
         except sqlite3.Error as error:
@@ -70,6 +76,7 @@ class Index:
             self._writer.close()
             raise
         self._memory_turn = threading.RLock()
+        self._guard = None if self.path is None else Guard(self.path, self._writer)
         self._watcher = self._connect(_READ_PATIENCE) if self.path is not None else self._writer
         self._watcher_turn = threading.Lock()
 
@@ -81,11 +88,13 @@ class Index:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=512,
+                factory=cursors.Connection,
             )
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
         except sqlite3.OperationalError as error:
-            raise StoreUnusable(self.path, str(error)) from None
+            mapped = self.mapped(error)
+            raise mapped if isinstance(mapped, NoSpace) else StoreUnusable(self.path, str(error)) from None
         except sqlite3.DatabaseError as error:
             raise StoreUnusable(self.path, f"not an index: {error}") from None
         return connection
@@ -120,11 +129,14 @@ class Index:
         if self.path is None:
             self._memory_turn.release()
             return
-        if len(self._idle) < _KEPT:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        self._slots.release()
+        try:
+            cursors.end(connection)
+        finally:
+            if len(self._idle) < _KEPT:
+                self._idle.append(connection)
+            else:
+                connection.close()
+            self._slots.release()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -139,16 +151,21 @@ class Index:
             finally:
                 connection.execute("ROLLBACK")
 
-    def write(self, *, durable: bool = False, patience: float | None = None) -> Writing:
+    def write(self, *, durable: bool = False, patience: float | None = None, frees: bool = False) -> Writing:
         """Run a write transaction: committed at the end, rolled back where the block raises.
 
         *durable*: return only when this and all earlier transactions survive power loss; the block writes at
         least one row then, since an empty transaction syncs nothing. *patience*: seconds to wait for other writers,
-        by default `busy_seconds`. Raises StoreBusy and NoSpace.
+        by default `busy_seconds`. *frees*: the block takes away more than it adds, and may use the room that is kept
+        for that. Raises StoreBusy and NoSpace.
         """
-        return Writing(self, durable, patience)
+        return Writing(self, durable, patience, frees)
 
-    def begin(self, *, durable: bool, patience: float | None = None) -> Connection:
+    def write_derived(self, patience: float) -> AbstractContextManager[Connection]:
+        """Write what only repeats other rows, such as the full text, as `write` does; a read-only index lets it too."""
+        return self.write(patience=patience)
+
+    def begin(self, *, durable: bool, patience: float | None = None, frees: bool = False) -> Connection:
         """Take the writer's turn and begin a transaction; `write` does this and what follows."""
         self._check_fork()
         bound = self.busy_seconds if patience is None else patience
@@ -157,6 +174,8 @@ class Index:
             raise StoreBusy(bound)
         has_begun = False
         try:
+            if self._guard is not None:
+                self._guard.before(durable=durable, frees=frees)
             if durable:
                 self._writer.execute("PRAGMA synchronous = FULL")
             self._begin(deadline)
@@ -170,34 +189,54 @@ class Index:
 
     def end(self, *, durable: bool, commit: bool, last: Callable[[], None] | None = None) -> None:
         """Commit, after *last*, or roll back, and give the turn away; what fails is rolled back whole."""
-        connection = self._writer
+        connection, failure = self._writer, None
         try:
             if commit:
                 if last is not None:
                     last()
-                connection.execute("COMMIT")
+                disk.execute("index.commit", connection, "COMMIT")
                 self._committed()
         except sqlite3.Error as error:
+            failure = error
             raise self.mapped(error) from None
         finally:
             try:
+                if self.path is not None:
+                    cursors.end(connection)
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    disk.execute("index.rollback", connection, "ROLLBACK")
+                self._guard_after(failure)
             finally:
                 self._end_turn(durable=durable)
+
+    def check_room(self) -> None:
+        """Raise NoSpace where the disk has no room but what is kept for deletions."""
+        if self._guard is not None:
+            self._guard.reserve.hold()
+
+    def is_short(self) -> bool:
+        """Tell whether the disk is so full that transactions had better be small."""
+        return self._guard is not None and self._guard.reserve.is_short(_LARGE)
+
+    def _guard_after(self, failure: sqlite3.Error | None) -> None:
+        if self._guard is not None:
+            if failure is not None:
+                self._guard.failed(failure)
+            self._guard.after()
 
     def _committed(self) -> None:
         """Fold the WAL into the database now and then, off the writer's thread: its fsyncs take milliseconds."""
         self._commits += 1
         if self.path is None or self._commits % _FOLD_COMMITS or self._folding.locked():
             return
-        threading.Thread(target=self._fold, name="wal", daemon=True).start()
+        with suppress(RuntimeError):  # no thread to be had: the commit stands, and a later one folds
+            threading.Thread(target=self._fold, name="wal", daemon=True).start()
 
     def _fold(self) -> None:
         with self._folding, suppress(sqlite3.Error, StoreUnusable):
             connection = self._connect(_WRITE_PATIENCE)
             try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                disk.execute("index.fold", connection, "PRAGMA wal_checkpoint(PASSIVE)")
             finally:
                 connection.close()
 
@@ -214,7 +253,7 @@ class Index:
     def _begin(self, deadline: float) -> None:
         while True:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
+                disk.execute("index.begin", self._writer, "BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() >= deadline:
@@ -240,6 +279,16 @@ class Index:
             connection.close()
         self._idle.clear()
 
+    def gates(self) -> Iterator[inherited.Gate]:
+        """Yield what keeps threads out of SQLite while it is held, for a fork."""
+        yield from (self._turn, self._folding, self._watcher_turn)
+        for _ in range(_MOST):
+            yield self._slots
+
+    def connections(self) -> list[object]:
+        """Return the connections that nobody has borrowed, for a fork."""
+        return [*self._idle, self._watcher, self._writer]
+
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
             self._inherited = (self._idle, self._writer, self._watcher)
@@ -248,11 +297,13 @@ class Index:
     def mapped(self, error: BaseException) -> BaseException:
         """Return *error*, or what it is here where it is SQLite's: no sqlite3 error leaves the room."""
         code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, sqlite3.OperationalError) and code is None and "decode" in str(error):
+            return Corrupt(f"index {self.path}: {error}")
         if not isinstance(error, sqlite3.Error) or code is None:
             return error
         if code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return StoreBusy(self.busy_seconds)
-        if code & 0xFF == sqlite3.SQLITE_FULL:
+        if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             return NoSpace(self.path)
         if code & 0xFF in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
             return StoreUnusable(self.path, str(error))
@@ -285,15 +336,15 @@ class Reading:
 class Writing:
     """A write transaction, as a context."""
 
-    __slots__ = ("_durable", "_index", "_patience")
+    __slots__ = ("_durable", "_frees", "_index", "_patience")
 
-    def __init__(self, index: Index, durable: bool, patience: float | None) -> None:
+    def __init__(self, index: Index, durable: bool, patience: float | None, frees: bool) -> None:
         """Write to *index*."""
-        self._index, self._durable, self._patience = index, durable, patience
+        self._index, self._durable, self._patience, self._frees = index, durable, patience, frees
 
     def __enter__(self) -> Connection:
         """Begin, and return the connection."""
-        return self._index.begin(durable=self._durable, patience=self._patience)
+        return self._index.begin(durable=self._durable, patience=self._patience, frees=self._frees)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Commit, or roll back where there is an *error*; raise SQLite's errors as this package's."""

@@ -21,9 +21,10 @@ from typing import NamedTuple, TypeAlias
 
 from blake3 import blake3
 
-from llmspellfs.errors import TooLarge
-from llmspellfs.storage.blobs import BlobStore, Buffer
+from llmspellfs.errors import LimitExceeded, TooLarge
+from llmspellfs.storage.blobs import BlobStore
 from llmspellfs.storage.codec import MAX_PLAIN, encode
+from llmspellfs.storage.disk import Buffer
 
 INLINE_LIMIT = 1 << 16
 """Bytes of plain content, or of a chunk as stored, that live in the index: a file is slower there."""
@@ -37,6 +38,14 @@ _INLINE_BUDGET = 4 << 20
 """Bytes of small chunks that one content holds for the index; the rest become blobs, to bound the memory."""
 
 Known: TypeAlias = Callable[[bytes], bool]
+
+
+class Room(NamedTuple):
+    """The stored bytes that are *left* for new chunks under the quota *key* of *limit* bytes."""
+
+    key: str
+    limit: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +83,18 @@ class Staged(NamedTuple):
 
 
 def stage_bytes(
-    data: Buffer, blobs: BlobStore, threshold: int, *, max_size: int = 0, known: Known | None = None
+    data: Buffer,
+    blobs: BlobStore,
+    threshold: int,
+    *,
+    max_size: int = 0,
+    known: Known | None = None,
+    room: Room | None = None,
 ) -> Staged:
     """Return *data* staged, as an `Ingest` would; for content that is in memory already."""
     if len(data) <= INLINE_LIMIT and not (max_size and len(data) > max_size):
         return _inline(data, threshold)
-    ingest = Ingest(blobs, threshold=threshold, max_size=max_size, known=known)
+    ingest = Ingest(blobs, threshold=threshold, max_size=max_size, known=known, room=room)
     ingest.feed(data)
     return ingest.finish()
 
@@ -87,15 +102,25 @@ def stage_bytes(
 class Ingest:
     """One content that arrives in order, in slices of any length."""
 
-    def __init__(self, blobs: BlobStore, *, threshold: int, max_size: int = 0, known: Known | None = None) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        *,
+        threshold: int,
+        max_size: int = 0,
+        known: Known | None = None,
+        room: Room | None = None,
+    ) -> None:
         """Store chunks in *blobs*, compressed above *threshold* bytes; *max_size* in bytes, 0 is no limit.
 
-        *known* says of a chunk's hash whether the store has it already.
+        *known* says of a chunk's hash whether the store has it already; what is stored fits into *room*, if any.
         """
         self._blobs = blobs
         self._threshold = threshold
         self._max_size = max_size
         self._known = known
+        self._room = room
+        self._new_bytes = 0
         self._windows = (bytearray(_WINDOW), bytearray(_WINDOW))
         self._storing: tuple[list[Future[None]], list[Future[None]]] = ([], [])
         """The chunks of each window that workers still store; a window is filled anew only when these are done."""
@@ -115,7 +140,9 @@ class Ingest:
         return self._cut_size + self._fill
 
     def feed(self, data: Buffer) -> None:
-        """Take the next bytes; raises TooLarge beyond the limit, and NoSpace, if not yet then at `finish`."""
+        """Take the next bytes; raises TooLarge beyond the limit, and NoSpace or LimitExceeded, at `finish` at last."""
+        if self._failure is not None:
+            raise self._failure
         with memoryview(data).cast("B") as view:
             if self._max_size and self.size + len(view) > self._max_size:
                 raise TooLarge("max_artifact_size", self._max_size)
@@ -129,7 +156,7 @@ class Ingest:
                     self._cut_window(last=False)
 
     def finish(self) -> Staged:
-        """Return the content, its chunks durable; nothing may be fed afterwards. Raises NoSpace."""
+        """Return the content, its chunks durable; nothing may be fed afterwards. Raises NoSpace, LimitExceeded."""
         self._settle(1 - self._current)
         if self.size <= INLINE_LIMIT:
             return _inline(bytes(self._windows[0][: self._fill]), self._threshold)
@@ -193,6 +220,10 @@ class Ingest:
         with self._turn:
             is_small = length <= min(INLINE_LIMIT, self._inline_room)
             self._inline_room -= length if is_small else 0
+            self._new_bytes += length
+            if self._room is not None and self._new_bytes > self._room.left:
+                self._failure = LimitExceeded(self._room.key, self._room.limit)
+                raise self._failure
         if is_small:
             self._stored[digest] = _Stored(length, codec, bytes(stored))
             return

@@ -7,7 +7,7 @@ transaction, appends events, and writes the numbers back once, in `finish`, with
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmspellfs.model.event import Event, Origin, compose_line, line_hash, state_hash
@@ -42,6 +42,8 @@ class Tally:
     horizon_seq: int
     first: int = 0
     """Its seq before this transaction."""
+    amended: dict[int, int] = field(default_factory=dict)
+    """The content (cid) that drafts, by their eid, had before this transaction."""
 
 
 class Journal:

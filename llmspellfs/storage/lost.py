@@ -1,6 +1,8 @@
 """Bytes that were written but not committed: `lost+found/<id>`, and what is known of them, `<id>.json`.
 
-The bytes are durable before their description is written; without a description they are listed all the same.
+The description comes first: what it needs of the disk is had before the bytes are moved, so that what fails
+changes nothing. Both are durable on return. Bytes without a description are listed all the same; a description
+without bytes, which a crash can leave, is not, and `remove_leftovers` takes it.
 
 Threading: every method may be called from any thread, and from several processes on one folder.
 """
@@ -11,12 +13,14 @@ import json
 import os
 import re
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from llmspellfs.errors import NotFound
-from llmspellfs.storage.blobs import StrPath, disk_errors, make_folder, sync_folder, write_file
+from llmspellfs.storage import disk
+from llmspellfs.storage.disk import StrPath, disk_errors
 
 FOLDER = "lost+found"
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -45,34 +49,64 @@ class LostFound:
     def add(self, source: StrPath | bytes, session_id: str | None, name: str | None, why: str, at_ns: int) -> str:
         """Keep *source*, bytes or a file of the store (moved here), and return the id; durable on return.
 
-        *session_id* and *name* say what it was meant for, *why* the reason, *at_ns* when. Raises NoSpace, and
-        NotFound where the file is gone.
+        *session_id* and *name* say what it was meant for, *why* the reason, *at_ns* when. Raises NoSpace, the file
+        being where it was, and NotFound where it is gone. Bytes, which are nowhere else, are kept even where there
+        is no room to say what they are.
         """
         item_id = secrets.token_hex(8)
         path = self._path(item_id)
+        known = {"session": session_id, "name": name, "why": why, "at_ns": at_ns}
         with disk_errors(path):
-            make_folder(self._folder)
-            self._place(source, path)
-            sync_folder(self._folder)
-            sync_folder(os.path.dirname(self._folder))
-            known = {"session": session_id, "name": name, "why": why, "at_ns": at_ns}
-            # ASCII: a name whose bytes were no UTF-8 is kept too.
-            write_file(f"{path}.part", json.dumps(known).encode("ascii"))
-            os.rename(f"{path}.part", f"{path}.json")
-            sync_folder(self._folder)
+            disk.make_folder("lost.mkdir", self._folder)
+            self._describe(path, known, is_needed=not isinstance(source, bytes))
+            try:
+                self._place(source, path)
+            except BaseException:
+                disk.undo("lost.undo", f"{path}.json")
+                raise
         return item_id
 
-    def _place(self, source: StrPath | bytes, path: str) -> None:
-        if isinstance(source, bytes):
-            write_file(f"{path}.part", source)
-            os.rename(f"{path}.part", path)
-            return
+    def _describe(self, path: str, known: dict[str, Any], *, is_needed: bool) -> None:
+        """Write what is *known*; where it is not needed, failure is no reason to lose the bytes too."""
         try:
-            _sync_file(source)
-            os.rename(source, path)
-        except FileNotFoundError:
-            raise NotFound("file", os.fspath(source)) from None
-        os.chmod(path, 0o600)
+            # ASCII: a name whose bytes were no UTF-8 is kept too.
+            disk.write_file("lost.about", f"{path}.json", json.dumps(known).encode("ascii"))
+        except OSError:
+            if is_needed:
+                raise
+
+    def _place(self, source: StrPath | bytes, path: str) -> None:
+        if not isinstance(source, bytes):
+            return self._move(_synced(source), path)
+        part = f"{path}.part"
+        disk.write_file("lost.bytes", part, source)
+        try:
+            return self._move(part, path)
+        except BaseException:
+            disk.undo("lost.undo", part)
+            raise
+
+    def _move(self, source: str, path: str) -> None:
+        """Move *source* to *path*, durably; where that fails it is where it was."""
+        disk.rename("lost.rename", source, path)
+        try:
+            disk.sync_folder("lost.folder_sync", self._folder)
+            disk.sync_folder("lost.above_sync", os.path.dirname(self._folder))
+        except BaseException:
+            with suppress(OSError):
+                disk.rename("lost.back", path, source)
+            raise
+
+    def remove_leftovers(self, older_than_seconds: float) -> None:
+        """Remove descriptions without bytes, and bytes not wholly written, that are older than *older_than_seconds*."""
+        before = time.time() - older_than_seconds
+        for name in os.listdir(self._folder) if os.path.isdir(self._folder) else []:
+            item_id, _, kind = name.partition(".")
+            path = self._path(name)
+            is_leftover = kind == "part" or (kind == "json" and not os.path.lexists(self._path(item_id)))
+            with suppress(OSError):
+                if is_leftover and os.lstat(path).st_mtime < before:
+                    disk.unlink("lost.leftover", path)
 
     def list(self) -> list[LostItem]:
         """Return everything here, oldest first."""
@@ -101,12 +135,14 @@ class LostFound:
             raise NotFound("lost item", item_id) from None
 
     def remove(self, item_id: str) -> None:
-        """Remove *item_id* for good; raises NotFound."""
+        """Remove *item_id* for good; raises NotFound.
+
+        A power cut may bring it back, and what is left of its description goes with `remove_leftovers`.
+        """
         path = self._path(self.get(item_id).id)
         with disk_errors(path), suppress(FileNotFoundError):
-            os.unlink(path)
-            os.unlink(f"{path}.json")
-        sync_folder(self._folder)
+            disk.unlink("lost.unlink", path)
+            disk.undo("lost.unlink_about", f"{path}.json")
 
     def _path(self, item_id: str) -> str:
         return f"{self._folder}/{item_id}"
@@ -133,7 +169,8 @@ class LostFound:
 def read_description(path: StrPath) -> dict[str, Any]:
     """Return the JSON object in the file *path*, empty where there is none that can be read."""
     try:
-        with open(path, "rb") as file:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags), "rb") as file:
             known = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return {}
@@ -144,9 +181,15 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _sync_file(path: StrPath) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _synced(path: StrPath) -> str:
+    """Return *path*, the file's bytes and its mode of an uncommitted one durable; raise NotFound."""
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound("file", os.fspath(path)) from None
+    try:
+        disk.fchmod("lost.chmod", descriptor, 0o600)
+        disk.fsync("lost.fsync", descriptor)
     finally:
         os.close(descriptor)
+    return os.fspath(path)

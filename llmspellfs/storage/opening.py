@@ -12,22 +12,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmspellfs.errors import StoreBusy, StoreUnusable
+from llmspellfs.errors import NoSpace, StoreBusy, StoreUnusable
+from llmspellfs.storage import disk
 from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
 from llmspellfs.storage.content import ChunkCache
 from llmspellfs.storage.index import Index
 from llmspellfs.storage.lost import LostFound
+from llmspellfs.storage.mounts import check_place
+from llmspellfs.storage.planted import check_own, take_over
+from llmspellfs.storage.read_only import ReadOnlyIndex
+from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
+from llmspellfs.storage.swap import finish_swap
 
 INDEX_NAME = "index.db"
-_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "opening.lock", "mount.log"})
+_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "reserve", "opening.lock", "mount.log"})
 """What a folder may hold that becomes a store: the beginnings of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What a store consists of; spool and lost+found are None for one in memory."""
+    """What a store consists of; spool and lost+found are None for one in memory, the spool for a read-only one."""
 
     path: Path | None
     index: Index
@@ -35,6 +41,8 @@ class Rooms:
     cache: ChunkCache
     spool: Spool | None
     lost: LostFound | None
+    read_only: str | None = None
+    """Why nothing can be written, where that is so."""
 
     def close(self) -> None:
         """Close everything; the spool's folder goes, since its process lets go of it."""
@@ -44,28 +52,94 @@ class Rooms:
         self.index.close()
 
 
-def open_rooms(path: Path | None, *, busy_seconds: float, create: bool = True) -> Rooms:
+def open_rooms(
+    path: Path | None,
+    *,
+    busy_seconds: float,
+    create: bool = True,
+    is_alone: bool = False,
+    allow_network: bool = False,
+) -> Rooms:
     """Open the store at *path* (None: in memory); raise StoreUnusable with the reason.
 
-    Where it is missing it is made, or with *create* false the reason is that.
-    Leftovers of dead processes are moved from the spool to lost+found on the way.
+    Where it is missing it is made, or with *create* false the reason is that. Where its folder cannot be written to it
+    is read-only. Leftovers of dead processes are moved from the spool to lost+found on the way. *is_alone*: the caller
+    has the turn to open it already, so as to have the store alone. *allow_network*: also on a network file system.
     """
     if path is None:
         index = Index(None, busy_seconds=busy_seconds)
         _first_values(index)
         return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None)
+    check_place(path, allow_network=allow_network)
     if not create and _is_missing(path):
         raise StoreUnusable.missing(path)
+    why = _why_read_only(path)
+    if why is not None:
+        return _open_read_only(path, why, busy_seconds)
     _make_folder(path)
-    with _opening_turn(path, busy_seconds):
-        is_new = not (path / INDEX_NAME).exists()
+    try:
+        return _open(path, busy_seconds, is_alone=is_alone)
+    except (NoSpace, StoreUnusable):
+        reserve = Reserve(path)
+        if not (reserve.is_short() and reserve.release()):
+            raise
+        return _open(path, busy_seconds, is_alone=is_alone)  # a full disk can be emptied only by who has the store open
+
+
+def _why_read_only(path: Path) -> str | None:
+    """Return why the store that is at *path* cannot be written to, None where it can, or where there is none."""
+    index = path / INDEX_NAME
+    if not os.path.isfile(index) or not os.access(path, os.X_OK):
+        return None
+    for place, what in ((path, "its folder"), (index, "its index")):
+        try:
+            if not os.access(place, os.W_OK):
+                is_medium = os.statvfs(place).f_flag & os.ST_RDONLY
+                return "its file system is read-only" if is_medium else f"{what} is not writable for this user"
+        except OSError as error:
+            raise disk.mapped(path, error) from None
+    return None
+
+
+def _open_read_only(path: Path, why: str, busy_seconds: float) -> Rooms:
+    check_own(path)
+    index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
+    return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why)
+
+
+def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
+    with contextlib.nullcontext() if is_alone else opening_turn(path, busy_seconds):
+        finish_swap(path)
+        _make_index(path / INDEX_NAME)
         index = Index(path / INDEX_NAME, busy_seconds=busy_seconds)
-        if is_new:
-            (path / INDEX_NAME).chmod(0o600)
-        _first_values(index)
+        with _closed_on_failure(index):
+            _first_values(index)
+            spool = Spool(path)  # before the turn ends: whoever needs the store alone looks for others there
     lost = LostFound(path)
-    salvage(path, lost)
-    return Rooms(path, index, FileBlobs(path), ChunkCache(), Spool(path), lost)
+    with _closed_on_failure(spool, index):
+        salvage(path, lost)
+        return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost)
+
+
+def _make_index(path: Path) -> None:
+    """Make the file *path*, where it is missing, as its owner's alone: SQLite gives its WAL the same mode.
+
+    A file that is new nobody has open, so that closing this descriptor drops no lock of SQLite's.
+    """
+    with contextlib.suppress(FileExistsError), disk.disk_errors(path):
+        os.close(disk.create("opening.create", path))
+    if not path.stat().st_size:  # else SQLite's journal may survive power loss, and the file that it belongs to not
+        disk.sync_folder("opening.create_sync", path.parent)
+
+
+@contextlib.contextmanager
+def _closed_on_failure(*parts: Index | Spool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for part in parts:
+            part.close()
+        raise
 
 
 def _is_missing(path: Path) -> bool:
@@ -81,29 +155,43 @@ def _is_missing(path: Path) -> bool:
 def _make_folder(path: Path) -> None:
     try:
         is_new = not path.exists()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_new:
+            _make_new(path)
+        elif not path.is_dir():
+            raise StoreUnusable(path, "not a folder")
         if not is_new and not (path / INDEX_NAME).exists():
             foreign = sorted(set(os.listdir(path)) - _OWN_NAMES)
             if foreign:
                 raise StoreUnusable(path, f"not empty, and no store: it has {foreign[0]!r}")
-            path.chmod(0o700)
-    except FileExistsError:
-        raise StoreUnusable(path, "not a folder") from None
+            take_over(path)
     except NotADirectoryError:
         raise StoreUnusable(path, "part of the path is a file") from None
     except OSError as error:
-        raise StoreUnusable(path, error.strerror or "cannot be made") from None
+        raise disk.mapped(path, error) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise StoreUnusable(path, os.strerror(errno.EACCES))
 
 
+def _make_new(path: Path) -> None:
+    """Make the folder *path* and those above it that are missing, so that they survive power loss."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    disk.make_folder("opening.mkdir", path)
+    for above in (folder.parent for folder in missing if os.access(folder.parent, os.R_OK)):
+        disk.sync_folder("opening.above_sync", above)
+
+
 @contextlib.contextmanager
-def _opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
-    """Let one process at a time make or migrate the index."""
+def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
+    """Let one process at a time make, migrate or replace the index of the store at *path*.
+
+    Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names.
+    """
+    check_own(path)
     try:
-        descriptor = os.open(path / "opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = disk.open_lock("opening.lock", path / "opening.lock", flags, 0o600)
     except OSError as error:
-        raise StoreUnusable(path, error.strerror or "cannot be written") from None
+        raise disk.mapped(path, error) from None
     try:
         deadline = time.monotonic() + busy_seconds
         while not _try_lock(descriptor):

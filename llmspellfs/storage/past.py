@@ -18,7 +18,7 @@ from llmspellfs.storage import sessions
 from llmspellfs.storage.entries import COLUMNS, JOINED, to_entry
 from llmspellfs.storage.index import Connection
 
-_UNCHANGING = ("session.saved", "session.forked", "artifact.purged")
+_UNCHANGING = ("session.saved", "session.forked", "session.imported", "session.repaired", "artifact.purged")
 """Kinds of events that leave the session's state as it was."""
 
 _TWIN = """

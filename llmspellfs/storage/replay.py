@@ -13,9 +13,10 @@ from llmspellfs.storage.erasing import FLEETING_NS
 from llmspellfs.storage.index import Connection
 
 _STATELESS = (
-    "session.saved", "session.forked", "session.deleted", "session.purged", "artifact.deleted", "artifact.moved_out",
-    "artifact.purged", "folder.deleted", "folder.moved_out", "folder.purged", "symlink.deleted", "symlink.moved_out",
-    "symlink.purged", "run.started", "run.finished", "replay.started", "replay.finished",
+    "session.saved", "session.forked", "session.imported", "session.repaired", "session.deleted", "session.purged",
+    "artifact.deleted",
+    "artifact.moved_out", "artifact.purged", "folder.deleted", "folder.moved_out", "folder.purged", "symlink.deleted",
+    "symlink.moved_out", "symlink.purged", "run.started", "run.finished", "replay.started", "replay.finished",
 )  # fmt: skip
 """Kinds of events that make no row."""
 _MAKES = f"kind NOT IN {_STATELESS}"

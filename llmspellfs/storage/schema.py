@@ -11,10 +11,13 @@ writes it is open; the live row it replaces has `seq_to` = SUPERSEDED until the 
 
 from __future__ import annotations
 
+import functools
 import sqlite3
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llmspellfs.errors import StoreUnusable
+from llmspellfs.storage import disk
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -46,8 +49,27 @@ def m003_scripts(db: Database) -> None:
             db.execute(statement)
 
 
-MIGRATIONS = [m001_first, m002_past, m003_scripts]
+def m004_keeping(db: Database) -> None:
+    """Make room for what keeps a store well over the years."""
+    for statement in _KEEPING.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+MIGRATIONS = [m001_first, m002_past, m003_scripts, m004_keeping]
 """Every migration, in order; `PRAGMA user_version` counts those that a store has."""
+
+
+def _step(migration: Callable[[Database], None]) -> Callable[[Database], None]:
+    """Return *migration* as a step that `disk` knows; it commits after the step is done."""
+
+    @functools.wraps(migration)
+    def step(db: Database) -> None:
+        disk.point("index.migration")
+        migration(db)
+        disk.point("index.migration.done")
+
+    return step
 
 
 def registered() -> Migrations:
@@ -56,14 +78,15 @@ def registered() -> Migrations:
 
     migrations = Migrations("llmspellfs")
     for migration in MIGRATIONS:
-        migrations()(migration)
+        migrations()(_step(migration))
     return migrations
 
 
 _FIRST = """
 CREATE TABLE store (
     key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns',
-                                        -- 'listed_ns' (when a session's directory name last came, went or changed)
+                                        -- 'listed_ns' (when a session's directory name last came, went or changed),
+                                        -- 'scrub' (how far the scrub is, as JSON)
     value
 ) WITHOUT ROWID;
 
@@ -254,6 +277,74 @@ CREATE TABLE message (                  -- what was published of late; older mes
 CREATE INDEX message_by_time ON message(at_ns);
 """
 
+_KEEPING = """
+CREATE TABLE numbering (                -- of sessions that came with their whole past out of an archive
+    sid INTEGER NOT NULL,
+    until INTEGER NOT NULL,             -- events to this seq (after the row before it) hashed inodes by other numbers
+    shift INTEGER NOT NULL,             -- what is to be added to a number here to get the one in their `state`
+    PRIMARY KEY (sid, until)
+) WITHOUT ROWID;
+
+CREATE TABLE doomed (                   -- chunks whose rows are gone, and whose files are still to be unlinked
+    hash BLOB PRIMARY KEY
+) WITHOUT ROWID;
+
+CREATE TABLE purge (                    -- purges that have not ended: whoever finds one cut short goes on with it
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sid INTEGER NOT NULL,
+    sequence INTEGER,                   -- of the artifact; null: the whole session
+    keeps_content INTEGER NOT NULL      -- 1: what only it referred to is left to gc, as where a session expires
+);
+
+CREATE TABLE harm (                     -- chunks and whole small contents that a scrub found harmed
+    hash BLOB PRIMARY KEY,
+    found_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX entry_by_content ON entry(content) WHERE content IS NOT NULL;
+CREATE INDEX entry_by_ino ON entry(ino);
+CREATE INDEX content_condemned ON content(condemned_ns) WHERE condemned_ns IS NOT NULL;
+
+CREATE TABLE counted (                  -- what quotas have counted so far; empty where none was ever set
+    what TEXT PRIMARY KEY,              -- 'content' and 'chunk': bytes of the store's; 'entry': rows, for session_use
+    until INTEGER NOT NULL,             -- the highest cid, kid or eid that is counted
+    bytes INTEGER NOT NULL              -- stored bytes up to there; 0 of 'entry'
+) WITHOUT ROWID;
+CREATE TRIGGER counted_content_gone AFTER DELETE ON content WHEN old.codec IS NOT NULL
+    BEGIN UPDATE counted SET bytes = bytes - old.stored_size WHERE what = 'content' AND until >= old.cid; END;
+CREATE TRIGGER counted_chunk_gone AFTER DELETE ON chunk
+    BEGIN UPDATE counted
+    SET bytes = bytes - old.stored_size, until = min(until, (SELECT ifnull(max(kid), 0) FROM chunk))
+    WHERE what = 'chunk' AND until >= old.kid; END;
+CREATE TRIGGER counted_content_changed AFTER UPDATE OF stored_size, codec ON content
+    WHEN ifnull(old.codec, new.codec) IS NOT NULL
+    BEGIN DELETE FROM counted WHERE what = 'content'; DELETE FROM session_use; END;
+CREATE TRIGGER counted_chunk_changed AFTER UPDATE OF stored_size ON chunk
+    BEGIN DELETE FROM counted WHERE what = 'chunk'; DELETE FROM session_use; END;
+
+CREATE TABLE session_use (              -- sessions whose sealed rows are counted, up to the eid of counted's 'entry'
+    sid INTEGER PRIMARY KEY,
+    bytes INTEGER NOT NULL              -- stored bytes of its distinct contents and chunks
+);
+CREATE TABLE session_part (             -- what these bytes are of
+    sid INTEGER NOT NULL,
+    part INTEGER NOT NULL,              -- a chunk's kid, or a content's cid, negative
+    PRIMARY KEY (sid, part)
+) WITHOUT ROWID;
+CREATE TABLE session_use_due (          -- rows up to that eid that were drafts when they were passed, and are sealed
+    eid INTEGER PRIMARY KEY
+);
+CREATE TRIGGER session_use_gone AFTER DELETE ON session_use
+    BEGIN DELETE FROM session_part WHERE sid = old.sid; END;
+CREATE TRIGGER session_use_erased AFTER DELETE ON entry WHEN old.content IS NOT NULL
+    BEGIN DELETE FROM session_use WHERE sid = old.sid; END;
+CREATE TRIGGER session_use_changed AFTER UPDATE OF content ON entry WHEN old.seq_from IS NOT NULL
+    BEGIN DELETE FROM session_use WHERE sid = old.sid; END;
+CREATE TRIGGER session_use_sealed AFTER UPDATE OF seq_from ON entry
+    WHEN old.seq_from IS NULL AND new.eid <= (SELECT until FROM counted WHERE what = 'entry')
+    BEGIN INSERT OR IGNORE INTO session_use_due VALUES (new.eid); END;
+"""
+
 
 def migrate(connection: sqlite3.Connection, path: object) -> None:
     """Bring the index at *path* to this program's schema; raise StoreUnusable where it is of a newer one."""
@@ -264,4 +355,4 @@ def migrate(connection: sqlite3.Connection, path: object) -> None:
         from sqlite_utils import Database
 
         registered().apply(Database(connection))
-        connection.execute(f"PRAGMA user_version = {known}")
+        disk.execute("index.version", connection, f"PRAGMA user_version = {known}")

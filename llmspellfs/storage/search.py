@@ -12,7 +12,7 @@ from llmspellfs.errors import InvalidValue
 from llmspellfs.storage.search_plan import OWNER, read_direction, read_page, start
 from llmspellfs.storage.search_sessions import find_entry_sessions, find_sessions
 from llmspellfs.storage.search_sql import LIVE_FILE
-from llmspellfs.storage.search_text import catch_up, forget, is_behind
+from llmspellfs.storage.search_text import catch_up, is_behind
 from llmspellfs.storage.search_views import (
     dirnames,
     list_tags,
@@ -35,7 +35,6 @@ __all__ = [
     "find_entry_sessions",
     "find_placed",
     "find_sessions",
-    "forget",
     "is_behind",
     "list_tags",
     "list_types",

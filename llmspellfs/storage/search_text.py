@@ -1,6 +1,6 @@
 """The full-text index of files: brought up to date lazily, so that storing a file costs nothing here.
 
-`is_behind` only reads; `catch_up` and `forget` write and run inside the caller's write transaction. A draft
+`is_behind` only reads; `catch_up`, `drop_gone` and `merge` write and run inside the caller's write transaction. A draft
 is indexed as it is and looked at again until it is sealed; so is the eid of a deleted row, which SQLite may
 give to a later one (a trigger in the schema notes it). Rows of the past stay in the index until they are
 deleted: a query joins what it finds with the live rows.
@@ -16,7 +16,6 @@ from llmspellfs.storage.schema import SUPERSEDED
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
 
 _Words: TypeAlias = tuple[str, str, str, str]
 
@@ -31,6 +30,8 @@ _DUE = f"""SELECT d.eid, coalesce({_SHOWN}, 0), e.seq_from IS NULL, e.name, e.de
 _INDEXED = "SELECT name, description, tags, custom FROM entry_text WHERE rowid = ?"
 _INSERT = "INSERT INTO entry_text (rowid, name, description, tags, custom) VALUES (?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM entry_text WHERE rowid = ?"
+_GONE = """SELECT eid FROM entry_text_due d WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.eid = d.eid)
+    ORDER BY eid LIMIT ?"""
 
 
 def is_behind(connection: sqlite3.Connection) -> bool:
@@ -48,23 +49,34 @@ def catch_up(connection: sqlite3.Connection, limit: int = 5000) -> bool:
     rows = connection.execute(_NEW, (before, limit)).fetchall()
     shown = [row for row in rows if row[1]]
     connection.executemany(_DELETE, [(row[0],) for row in shown])
-    connection.executemany(_INSERT, [(row[0], *_words(row)) for row in shown])
+    connection.executemany(_INSERT, [(row[0], *words(row)) for row in shown])
     drafts = [(row[0],) for row in shown if row[2]]
     connection.executemany("INSERT OR IGNORE INTO entry_text_due VALUES (?)", drafts)
     connection.execute(_SET_WATERMARK, (rows[-1][0] if rows else before,))
     return len(rows) == limit
 
 
-def forget(connection: sqlite3.Connection, eids: Iterable[int]) -> None:
-    """Erase the words of the rows *eids* from the index's pages too, before or after the rows are deleted.
+def drop_gone(connection: sqlite3.Connection, limit: int = 200) -> bool:
+    """Take at most *limit* rows that are deleted out of the index; return whether more are left.
 
-    Merging the index into one segment is what drops them; that takes time with the size of the whole index,
-    so all rows of one purge belong into one call.
+    Their words stay in its pages until they are merged away: see `merge`.
     """
-    gone = [(eid,) for eid in eids]
-    if gone:
-        connection.executemany(_DELETE, gone)
-        connection.execute("INSERT INTO entry_text (entry_text) VALUES ('optimize')")
+    gone = connection.execute(_GONE, (limit,)).fetchall()
+    connection.executemany(_DELETE, gone)
+    connection.executemany("DELETE FROM entry_text_due WHERE eid = ?", gone)
+    return len(gone) == limit
+
+
+def merge(connection: sqlite3.Connection, *, is_first: bool, pages: int = 100) -> bool:
+    """Merge about *pages* pages of the index towards one segment; return whether more are left.
+
+    Only in the one segment are no words of deleted rows. *is_first* begins that. The steps, each a transaction, do
+    what FTS5's 'optimize' does in one.
+    """
+    before = connection.total_changes
+    rank = -pages if is_first else pages
+    connection.execute("INSERT INTO entry_text (entry_text, rank) VALUES ('merge', ?)", (rank,))
+    return connection.total_changes - before >= 2
 
 
 def phrase(words: str) -> str:
@@ -76,22 +88,23 @@ def _is_due(connection: sqlite3.Connection, row: tuple[object, ...]) -> bool:
     eid, is_shown, is_draft = row[:3]
     if not is_shown or not is_draft:
         return True
-    return bool(connection.execute(_INDEXED, (eid,)).fetchone() != _words(row))
+    return bool(connection.execute(_INDEXED, (eid,)).fetchone() != words(row))
 
 
 def _look_again(connection: sqlite3.Connection, row: tuple[object, ...]) -> None:
     eid, is_shown, is_draft = row[:3]
     indexed = connection.execute(_INDEXED, (eid,)).fetchone()
-    words = _words(row) if is_shown else None
-    if indexed != words:
+    wanted = words(row) if is_shown else None
+    if indexed != wanted:
         connection.execute(_DELETE, (eid,))
-        if words is not None:
-            connection.execute(_INSERT, (eid, *words))
+        if wanted is not None:
+            connection.execute(_INSERT, (eid, *wanted))
     if not (is_shown and is_draft):
         connection.execute("DELETE FROM entry_text_due WHERE eid = ?", (eid,))
 
 
-def _words(row: tuple[object, ...]) -> _Words:
+def words(row: tuple[object, ...]) -> _Words:
+    """Return what the full text has of a row: its name, description, tags and custom are *row*'s from the fourth on."""
     name, description, tags, custom = (str(value or "") for value in row[3:7])
     texts = [text for _, text in scalars(json.loads(custom or "{}"))]
     return name, description, "\n".join(json.loads(tags or "[]")), "\n".join(texts)

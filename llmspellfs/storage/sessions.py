@@ -15,14 +15,15 @@ from llmspellfs.model.session import Checkpoint, Session, Status
 from llmspellfs.model.values import canonical
 from llmspellfs.storage.index import Connection
 
-_COLUMNS = """
+COLUMNS = """
     s.sid, s.id, r.name, r.dirname, r.description, r.status, r.tags, r.metadata, r.parent, s.created_by,
     s.created_ns, s.last_ns, r.ended_ns, r.failure_reason, s.artifact_count, s.total_size, s.ino, s.seq, s.head,
     s.deleted_ns
 """
-_LIVE = f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL"  # noqa: S608
+"""Rows of `session` joined with `session_row`, as `to_session` takes them."""
+_LIVE = f"SELECT {COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_to IS NULL"  # noqa: S608
 _LAST = (
-    f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_from ="  # noqa: S608
+    f"SELECT {COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid AND r.seq_from ="  # noqa: S608
     " (SELECT max(seq_from) FROM session_row WHERE sid = s.sid)"
 )
 _KEPT = f"{_LAST} AND s.purged_ns IS NULL"
@@ -77,19 +78,19 @@ def purged_by_id(db: Connection, session_id: str) -> Session | None:
 def by_prefix(db: Connection, prefix: str, *, deleted: bool = False) -> list[Session]:
     """Return at most two sessions whose ids begin with *prefix*, enough to tell that it is ambiguous."""
     query = f"{_KEPT if deleted else _LIVE} WHERE s.id >= ? AND s.id < ? LIMIT 2"
-    return [_session(row) for row in db.execute(query, (prefix, prefix + "g"))]
+    return [to_session(row) for row in db.execute(query, (prefix, prefix + "g"))]
 
 
 def by_start(db: Connection, start: str, limit: int) -> list[Session]:
     """Return the live sessions, at most *limit*, whose directory names begin with *start*, by name."""
     query = f"{_LIVE} WHERE r.dirname >= ? AND r.dirname < ? ORDER BY r.dirname LIMIT ?"
-    return [_session(row) for row in db.execute(query, (start, start + _LAST_CHARACTER, limit))]
+    return [to_session(row) for row in db.execute(query, (start, start + _LAST_CHARACTER, limit))]
 
 
 def by_id_start(db: Connection, start: str, limit: int) -> list[Session]:
     """Return the live sessions, at most *limit*, whose ids begin with *start*, by id."""
     query = f"{_LIVE} WHERE s.id >= ? AND s.id < ? ORDER BY s.id LIMIT ?"
-    return [_session(row) for row in db.execute(query, (start, start + "g", limit))]
+    return [to_session(row) for row in db.execute(query, (start, start + "g", limit))]
 
 
 def deleted_by_dirname(db: Connection, dirname: str) -> Session | None:
@@ -110,9 +111,9 @@ def load_any(db: Connection, sid: int) -> Session | None:
 
 def row_at(db: Connection, sid: int, seq: int) -> Session | None:
     """Return the session *sid* with the fields that it had at *seq*, or last had before; None where none is kept."""
-    query = f"SELECT {_COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid"  # noqa: S608
+    query = f"SELECT {COLUMNS} FROM session s JOIN session_row r ON r.sid = s.sid"  # noqa: S608
     row = db.execute(f"{query} WHERE s.sid = ? AND r.seq_from <= ? ORDER BY r.seq_from DESC LIMIT 1", (sid, seq))
-    return next((_session(found) for found in row), None)
+    return next((to_session(found) for found in row), None)
 
 
 def load_many(db: Connection, sids: Sequence[int], *, deleted: bool = False) -> list[Session]:
@@ -121,24 +122,18 @@ def load_many(db: Connection, sids: Sequence[int], *, deleted: bool = False) -> 
     for start in range(0, len(sids), 500):
         part = sids[start : start + 500]
         query = f"{_LAST if deleted else _LIVE} WHERE s.sid IN ({','.join('?' * len(part))})"
-        found |= {row[0]: _session(row) for row in db.execute(query, part)}
+        found |= {row[0]: to_session(row) for row in db.execute(query, part)}
     return [found[sid] for sid in sids if sid in found]
 
 
 def live(db: Connection) -> list[Session]:
     """Return all live sessions by creation."""
-    return [_session(row) for row in db.execute(f"{_LIVE} ORDER BY s.created_ns, s.sid")]
-
-
-def all_rows(db: Connection) -> list[tuple[Session, int]]:
-    """Return every row of every session as the session it was, with the seq from which it was valid."""
-    query = f"SELECT {_COLUMNS}, r.seq_from FROM session s JOIN session_row r ON r.sid = s.sid ORDER BY r.rid"  # noqa: S608
-    return [(_session(row[:-1]), row[-1]) for row in db.execute(query)]
+    return [to_session(row) for row in db.execute(f"{_LIVE} ORDER BY s.created_ns, s.sid")]
 
 
 def children(db: Connection, session_id: str) -> list[Session]:
     """Return the live sessions whose parent is *session_id*."""
-    return [_session(row) for row in db.execute(f"{_LIVE} WHERE r.parent = ? ORDER BY s.sid", (session_id,))]
+    return [to_session(row) for row in db.execute(f"{_LIVE} WHERE r.parent = ? ORDER BY s.sid", (session_id,))]
 
 
 def dirname_taken(db: Connection, dirname: str, but: int | None = None) -> bool:
@@ -224,10 +219,11 @@ _STATUSES = {str(status): status for status in Status}
 
 def _one(db: Connection, query: str, key: object) -> Session | None:
     row = db.execute(query, (key,)).fetchone()
-    return None if row is None else _session(row)
+    return None if row is None else to_session(row)
 
 
-def _session(row: tuple[Any, ...]) -> Session:
+def to_session(row: tuple[Any, ...]) -> Session:
+    """Return a row of `COLUMNS` as a Session."""
     values = list(row)
     tags = () if row[6] == "[]" else tuple(json.loads(row[6]))
     values[5:8] = _STATUSES[row[5]], tags, {} if row[7] == "{}" else json.loads(row[7])

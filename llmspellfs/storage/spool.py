@@ -10,8 +10,10 @@ without exec shares the lock, and keeps the folder alive as long as the child li
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import secrets
@@ -21,15 +23,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 
-from llmspellfs.storage.blobs import StrPath, disk_errors, make_folder, sync_folder
+from llmspellfs.errors import Corrupt, NoSpace, StoreUnusable
+from llmspellfs.storage import disk
+from llmspellfs.storage.disk import StrPath, disk_errors
 from llmspellfs.storage.lost import LostFound, read_description
 
 FOLDER = "spool"
 _LOCK = "lock"
 _NAME = re.compile(r"\d+-[0-9a-f]+")
-_UNBORN = ".new-"
+_UNBORN, _HOLD = ".new-", "hold-"
 _UNBORN_SECONDS = 3600
 _DIRTY, _COMMITTED = 0o600, 0o400
+_log = logging.getLogger(__name__)
 _WHY = "its process ended before the bytes were committed"
 
 
@@ -39,25 +44,43 @@ class SpoolFile:
     def __init__(self, path: str) -> None:
         """Make the file *path*."""
         self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with disk_errors(path):
-            self.fd = os.open(path, flags, _DIRTY)
+            self.fd = disk.create("spool.create", path, os.O_RDWR, _DIRTY)
 
     def describe(self, session_id: str | None, name: str) -> None:
-        """Note beside the file that it is for *name* in the session *session_id*, for whoever finds it."""
-        path = f"{self.path}.json"
-        with disk_errors(path), open(path, "wb", buffering=0) as file:
-            file.write(json.dumps({"session": session_id, "name": name}).encode("ascii"))
+        """Note beside the file, still empty, that it is for *name* in the session *session_id*; raises NoSpace.
+
+        It is for whoever finds the file. Where it cannot be written, the file goes too.
+        """
+        about = json.dumps({"session": session_id, "name": name}).encode("ascii")
+        try:
+            with disk_errors(self.path):
+                descriptor = disk.create("spool.about_create", f"{self.path}.json")
+                try:
+                    disk.write("spool.about_write", descriptor, about)
+                finally:
+                    os.close(descriptor)
+        except BaseException:
+            self._undo()
+            raise
+
+    def write(self, data: disk.Buffer, offset: int) -> None:
+        """Write all of *data* at *offset*; raises OSError."""
+        disk.pwrite("spool.write", self.fd, data, offset)
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend it with zeros to *size* bytes; raises OSError."""
+        disk.ftruncate("spool.truncate", self.fd, size)
 
     def mark_committed(self) -> None:
         """Note that all of its bytes are committed: if the process dies now, nothing of it is lost."""
         with disk_errors(self.path):
-            os.fchmod(self.fd, _COMMITTED)
+            disk.fchmod("spool.mark", self.fd, _COMMITTED)
 
     def mark_dirty(self) -> None:
         """Note, before writing after a commit, that its bytes are nowhere else; a new file begins so."""
         with disk_errors(self.path):
-            os.fchmod(self.fd, _DIRTY)
+            disk.fchmod("spool.unmark", self.fd, _DIRTY)
 
     def discard(self) -> None:
         """Close and remove it; a second time does nothing."""
@@ -67,7 +90,13 @@ class SpoolFile:
         os.close(descriptor)
         for path in (self.path, f"{self.path}.json"):
             with disk_errors(path), suppress(FileNotFoundError):
-                os.unlink(path)
+                disk.unlink("spool.unlink", path)
+
+    def _undo(self) -> None:
+        descriptor, self.fd = self.fd, -1
+        os.close(descriptor)
+        for path in (f"{self.path}.json", self.path):
+            disk.undo("spool.undo", path)
 
 
 class Spool:
@@ -80,25 +109,50 @@ class Spool:
         self._path = os.path.join(spool, self.name)
         self._serial = count(1)
         unborn = os.path.join(spool, _UNBORN + self.name)
-        with disk_errors(self._path):
-            make_folder(unborn)
-            self._lock = _open_lock(unborn)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.rename(unborn, self._path)
+        self._lock = -1
+        try:
+            with disk_errors(self._path):
+                disk.make_folder("spool.mkdir", unborn)
+                self._lock = _open_lock(unborn)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                disk.rename("spool.rename", unborn, self._path)
+        except BaseException:
+            self._undo(unborn)
+            raise
+
+    def _undo(self, unborn: str) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+        with suppress(OSError):
+            _remove(unborn)
 
     def new(self) -> SpoolFile:
         """Return a new, empty file; raises NoSpace."""
         return SpoolFile(f"{self._path}/{next(self._serial)}")
 
+    def hold(self, word: str) -> None:
+        """Note *word* for as long as this process lives, or until `free`; raise NoSpace."""
+        path = f"{self._path}/{_HOLD}{word}"
+        with disk_errors(path), suppress(FileExistsError):
+            os.close(disk.create("spool.hold", path))
+
+    def free(self, word: str) -> None:
+        """Take back what `hold` has noted."""
+        path = f"{self._path}/{_HOLD}{word}"
+        with disk_errors(path), suppress(FileNotFoundError):
+            disk.unlink("spool.free", path)
+
     def close(self) -> None:
         """Let go of the folder; it stays, for `salvage`, where bytes in it were not committed."""
         if self._lock < 0:
             return
-        with disk_errors(self._path):
-            if not any(_is_loss(f"{self._path}/{name}") for name in _names(self._path)):
-                _remove(self._path)
-        os.close(self._lock)
-        self._lock = -1
+        try:
+            with disk_errors(self._path):
+                if not any(_is_loss(f"{self._path}/{name}") for name in _names(self._path)):
+                    _remove(self._path)
+        finally:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def is_alive(root: StrPath, name: str) -> bool:
@@ -114,6 +168,10 @@ def is_alive(root: StrPath, name: str) -> bool:
         return False
     except PermissionError:  # another user's: it is for that user, or for root, to salvage
         return True
+    except OSError as error:  # somebody has put a link there, or a socket
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            return False
+        raise
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -123,11 +181,27 @@ def is_alive(root: StrPath, name: str) -> bool:
     return False
 
 
+def live_owners(root: StrPath) -> list[str]:
+    """Return the spool folders of the processes that have the store at *root* open."""
+    return [name for name in _names(_folder(root)) if is_alive(root, name)]
+
+
+def held(root: StrPath) -> set[str]:
+    """Return the words that living processes hold in the store at *root*; see `Spool.hold`."""
+    folder = _folder(root)
+    words: set[str] = set()
+    for name in filter(_NAME.fullmatch, _names(folder)):
+        with suppress(NotADirectoryError, PermissionError):
+            found = {each.removeprefix(_HOLD) for each in _names(os.path.join(folder, name)) if each.startswith(_HOLD)}
+            words |= found if found and is_alive(root, name) else set()
+    return words
+
+
 def salvage(root: StrPath, lost: LostFound) -> tuple[str, ...]:
     """Move what dead processes left in the spool of the store at *root* to *lost*; return the new items' ids.
 
-    Empty files, and those whose bytes were all committed, are removed; what is another user's is left. Several
-    processes may do it at once.
+    Empty files, and those whose bytes were all committed, are removed; what is another user's is left, and so is,
+    for the next time, what the disk has no room to move. Several processes may do it at once.
     """
     ids: list[str] = []
     spool = _folder(root)
@@ -136,24 +210,27 @@ def salvage(root: StrPath, lost: LostFound) -> tuple[str, ...]:
         if name.startswith(_UNBORN):
             _remove_unborn(path)
         elif _NAME.fullmatch(name):
-            with disk_errors(path), _dead(path) as dead:
-                if dead:
-                    ids += _salvage_folder(path, lost)
-                    _remove(path)
+            try:
+                with disk_errors(path), _dead(path) as dead:
+                    if dead:
+                        _salvage_folder(path, lost, ids)
+                        _remove(path)
+            except (NoSpace, Corrupt, StoreUnusable) as error:
+                _log.warning("%s is left for the next who opens the store: %s", path, error)
     return tuple(ids)
 
 
-def _salvage_folder(path: str, lost: LostFound) -> list[str]:
-    ids = []
+def _salvage_folder(path: str, lost: LostFound, ids: list[str]) -> None:
+    """Move what was lost in the folder *path* to *lost*, and add the items' *ids*."""
+    before = len(ids)
     for name in sorted(filter(str.isdecimal, _names(path)), key=int):
         file = os.path.join(path, name)
         status = os.lstat(file)
         if _is_loss(file):
             known = read_description(f"{file}.json")
             ids.append(lost.add(file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns))
-    if ids:
-        sync_folder(path)
-    return ids
+    if len(ids) > before:
+        disk.sync_folder("spool.salvage_sync", path)
 
 
 def _is_loss(file: str) -> bool:
@@ -199,13 +276,14 @@ def _remove(path: str) -> None:
     names = _names(path)
     for name in sorted(names, key=lambda name: name == _LOCK):
         with suppress(FileNotFoundError):
-            os.unlink(os.path.join(path, name))
+            disk.unlink("spool.remove", os.path.join(path, name))
     with suppress(OSError):
-        os.rmdir(path)
+        disk.rmdir("spool.rmdir", path)
 
 
 def _open_lock(path: str) -> int:
-    return os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return disk.open_lock("spool.lock", os.path.join(path, _LOCK), flags, 0o600)
 
 
 def _names(path: str) -> list[str]:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import suppress
+from typing import Protocol, TypeAlias
 
+from llmspellfs.errors import SpellError
+
+Buffered: TypeAlias = bytes | bytearray | memoryview
 SPILL = 1 << 18
 """Bytes up to which content stays in memory."""
 
@@ -24,6 +28,12 @@ class SpoolFile(Protocol):
     @property
     def path(self) -> str | None:
         """Where it is, None where it has no name."""
+
+    def write(self, data: Buffered, offset: int) -> None:
+        """Write all of *data* at *offset*; raises OSError."""
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend it with zeros to *size* bytes; raises OSError."""
 
     def mark_committed(self) -> None:
         """Note that its bytes are committed."""
@@ -62,11 +72,13 @@ class Buffer:
         """Note for whoever salvages the spool whether the bytes are committed."""
         if self._file is None or self._is_committed == committed:
             return
-        self._is_committed = committed
         if committed:
-            self._file.mark_committed()
+            with suppress(OSError, SpellError):  # what is salvaged although it is committed is no loss
+                self._file.mark_committed()
+                self._is_committed = True
         else:
             self._file.mark_dirty()
+            self._is_committed = False
 
     def give_away(self) -> str | None:
         """Return where the spool file is, for somebody to keep as it is now; what is written next goes to a copy.
@@ -92,11 +104,19 @@ class Buffer:
         if self._memory is not None and end <= SPILL:
             self._write_memory(view, offset)
         else:
-            fd = self._spill()
+            file = self._spill()
             self.mark(committed=False)
-            _write_all(fd, view, offset)
+            self._write_file(file, view, offset)
         self.size = max(self.size, end)
         return len(view)
+
+    def _write_file(self, file: SpoolFile, view: Buffered, offset: int) -> None:
+        try:
+            file.write(view, offset)
+        except BaseException:
+            with suppress(OSError):  # what was written beyond the end would show in a hole of zeros
+                file.truncate(self.size)
+            raise
 
     def _write_memory(self, view: memoryview | bytes, offset: int) -> None:
         memory = self._memory
@@ -105,13 +125,17 @@ class Buffer:
             memory.extend(bytes(offset - len(memory)))
         memory[offset : offset + len(view)] = view
 
-    def _spill(self) -> int:
+    def _spill(self) -> SpoolFile:
         if self._file is None or self._file in self._given:
             file = self._new_file()
-            for block, start in self._blocks():
-                _write_all(file.fd, block, start)
+            try:
+                for block, start in self._blocks():
+                    file.write(block, start)
+            except BaseException:
+                file.discard()
+                raise
             self._file, self._memory, self._is_committed = file, None, False
-        return self._file.fd
+        return self._file
 
     def _blocks(self) -> Iterator[tuple[bytes | bytearray, int]]:
         if self._file is None:
@@ -126,7 +150,7 @@ class Buffer:
             del self._memory[size:]
             self._memory.extend(bytes(size - len(self._memory)))
         else:
-            os.ftruncate(self._spill(), size)
+            self._spill().truncate(size)
         self.size = size
 
     def read_into(self, view: memoryview, offset: int) -> int:
@@ -148,13 +172,6 @@ class Buffer:
                 file.discard()
         self._file, self._memory, self.size = None, bytearray(), 0
         self._given.clear()
-
-
-def _write_all(fd: int, data: memoryview | bytes | bytearray, offset: int) -> None:
-    done = 0
-    with memoryview(data) as view:
-        while done < len(view):
-            done += os.pwrite(fd, view[done:], offset + done)
 
 
 class SpoolMaker(Protocol):

@@ -114,7 +114,10 @@ class OpenFile:
         return reader
 
     def write(self, view: memoryview, offset: int) -> int:
-        """Take *view* as the bytes from *offset* on; return their number. Raises TooLarge, OSError, Corrupt."""
+        """Take *view* as the bytes from *offset* on; return their number.
+
+        Raises TooLarge, LimitExceeded (it is past a quota already), OSError, Corrupt.
+        """
         with self.turn:
             return self._write(view, offset)
 
@@ -125,6 +128,7 @@ class OpenFile:
 
     def _write(self, view: memoryview, offset: int) -> int:
         self._check_size(offset + len(view))
+        self._begin_change()
         buffer = self._own_bytes()
         count = buffer.write(view, offset)
         self._writes += 1
@@ -137,6 +141,7 @@ class OpenFile:
         """Cut or extend with zeros to *size* bytes. Raises TooLarge, OSError, Corrupt."""
         self._check_size(size)
         with self.turn:
+            self._begin_change()
             if size == 0 and self.buffer is None:
                 self.buffer = self._new_buffer()
             self._own_bytes().truncate(size)
@@ -145,6 +150,11 @@ class OpenFile:
             if self._follower is not None:
                 self._follower.broke()
             self._touch()
+
+    def _begin_change(self) -> None:
+        """Have the session not suspended as idle while bytes wait; raise SessionNotActive where it is already."""
+        if not self.is_dirty:
+            self.opened.presence.hold(self.place.sid)
 
     def _new_buffer(self) -> Buffer:
         return Buffer(lambda: self.opened.new_spool_file(self))
@@ -176,6 +186,8 @@ class OpenFile:
         if self._follower is None:
             self._follower = Follower(self.opened.begin_ingest(), buffer.fd, self.opened.workers)
             offset = 0
+        elif self._follower.refusal is not None:
+            raise self._follower.refusal
         self._follower.wrote(offset, end)
 
     def _touch(self) -> None:

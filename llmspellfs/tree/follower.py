@@ -11,6 +11,8 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from llmspellfs.errors import LimitExceeded
+
 if TYPE_CHECKING:
     from llmspellfs.storage.ingest import Staged
 
@@ -42,6 +44,8 @@ class Follower:
         self._end = 0
         self._running: Future[None] | None = None
         self.is_broken = False
+        self.refusal: LimitExceeded | None = None
+        """Why what has come so far will not be stored, whatever follows."""
 
     def wrote(self, offset: int, end: int) -> None:
         """Hear of bytes written from *offset* to *end*."""
@@ -61,7 +65,8 @@ class Follower:
         try:
             while (claim := self._claim(BLOCK)) is not None:
                 self._feed(*claim)
-        except Exception:
+        except Exception as error:
+            self.refusal = error if isinstance(error, LimitExceeded) else None
             self.broke()
             raise
 

@@ -52,6 +52,7 @@ class Opened:
         self.sealer = Sealer(store.entries, self._sealed)
         self.owner = store.intake.owner
         self.max_size = store.config.max_artifact_size
+        self.presence = store.presence()
         self.now: Callable[[], int] = time.time_ns
         self.turn = threading.Lock()
         self._changed = changed
@@ -98,6 +99,7 @@ class Opened:
 
     def create(self, place: Place, attributes: Attributes, flags: int, origin: Origin) -> FileHandle:
         """Open a new file at *place* that nobody has committed yet."""
+        self.presence.hold(place.sid)
         file = OpenFile(self, place, self.entries.reserve_ino(), attributes, None)
         with self.turn:
             self._files[file.ino] = self._pending[place.folder, place.name] = file

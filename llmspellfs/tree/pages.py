@@ -11,6 +11,7 @@ Threading: any thread may call; the lock is held for dictionary work only.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ attributes for a second, would cut what it reads at the size it knows."""
 class Page:
     """The kernel's pages of one path: whose content they are, and which open files have cached handles on them."""
 
-    __slots__ = ("cached", "is_mixed", "token")
+    __slots__ = ("cached", "is_mixed", "news", "news_ns", "token")
 
     def __init__(self) -> None:
         """Begin with nothing known."""
@@ -35,6 +36,9 @@ class Page:
         self.is_mixed = False
         """They may hold anything until a handle that drops them is opened."""
         self.cached: dict[OpenFile, int] = {}
+        self.news: tuple[int, str] | None = None
+        """What another door had just put there at `news_ns` (monotonic)."""
+        self.news_ns = 0
 
 
 class Pages:
@@ -79,7 +83,11 @@ class Pages:
         token = file.token
         if token is None or token == page.token or file in page.cached or file.entry is None:
             return False
-        return file.entry.facts.updated_ns > self._now() - _BELIEVED_NS and not file.is_own
+        if file.is_own or file.entry.facts.updated_ns <= self._now() - _BELIEVED_NS:
+            return False
+        if page.news != token:
+            page.news, page.news_ns = token, time.monotonic_ns()
+        return time.monotonic_ns() < page.news_ns + _BELIEVED_NS  # the clock may have gone back by years since
 
     def release(self, handle: FileHandle) -> None:
         """Count *handle* out."""

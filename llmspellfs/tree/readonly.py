@@ -19,8 +19,8 @@ def check_reading(name: str, flags: int) -> None:
         raise ReadOnly(name)
 
 
-def check_permitted(attr: Attr, caller: Caller, name: str) -> None:
-    """Raise NotAllowed where *attr*, as it is now, does not let *caller* read the file *name*.
+def check_permitted(attr: Attr, caller: Caller, name: str, bits: int = 0o4) -> None:
+    """Raise NotAllowed where *attr*, as it is now, does not grant *caller* the *bits* (by default: to read) of *name*.
 
     The kernel decides by attributes that it believes in for a while, and drops them when the file itself changes, not
     when that changes on which the file's attributes rest.
@@ -28,7 +28,7 @@ def check_permitted(attr: Attr, caller: Caller, name: str) -> None:
     if caller.uid == 0:
         return
     shift = 6 if caller.uid == attr.uid else 3 if attr.gid in {caller.gid, *_groups(caller.pid)} else 0
-    if not attr.mode >> shift & 0o4:
+    if ~attr.mode >> shift & bits:
         raise NotAllowed(f"{name}: permission denied")
 
 

@@ -24,6 +24,7 @@ from llmspellfs.tree.idleness import Idleness
 from llmspellfs.tree.listings import Listings
 from llmspellfs.tree.node import Context, Folder, Node, as_folder, misplaced, origin_of
 from llmspellfs.tree.opened import Opened
+from llmspellfs.tree.readonly import check_permitted
 from llmspellfs.tree.root import Root
 from llmspellfs.tree.scratch import Scratches
 from llmspellfs.tree.scratch_folder import ScratchFolder
@@ -52,7 +53,7 @@ class Tree:
             Cuts(),
             show_session="show_session" in (options or {}),
         )  # fmt: skip
-        self._idleness = Idleness(store, self._suspended, opened.has_dirty)
+        self._idleness = Idleness(store, opened.presence, self._suspended, opened.has_dirty)
         self._root = Root(self._ctx, "/")
         self._folders: dict[str, Folder] = {}
         self._replaced = threading.local()
@@ -296,6 +297,22 @@ class Tree:
         if flags & os.O_EXCL:
             raise AlreadyExists("entry", name)
         return node.open(flags, caller)
+
+    def permit(self, path: str, caller: Caller, bits: int) -> None:
+        """Raise NotAllowed where *caller* does not have the permission *bits* on what is at *path* in `.session` now.
+
+        The kernel believes in modes for a second, and those in there rest on other files' and folders'.
+        """
+        above, control, below = path.partition(f"/{CONTROL}/")
+        if caller.uid == 0 or not control:
+            return
+        here = above + control.rstrip("/")
+        names = below.split("/")
+        for name in names[:-1]:
+            here = f"{here}/{name}"
+            check_permitted(self.attr(here), caller, name, 0o1)
+        if bits:
+            check_permitted(self.attr(f"{here}/{names[-1]}"), caller, names[-1], bits)
 
     def getxattr(self, path: str, name: str) -> bytes:
         """Return an extended attribute."""

@@ -89,7 +89,19 @@ def test_gc_removes_what_a_purge_left(cli: Any, q4: str) -> None:
     for _ in range(2):
         assert cli.json("gc", "--grace", "0")[0]["dry_run"] is False
     assert [path for path in (cli.path / "blobs").rglob("*") if path.is_file()] == []
-    assert cli.ok("gc", "--dry-run") == "0 would be removed, 0 B would be freed\n"
+    assert cli.ok("gc", "--dry-run") == "would be: 0 pruned, 0 marked, 0 removed, 0 B freed\n"
+
+
+def test_a_dry_run_of_gc_says_what_would_be_done(cli: Any, q4: str) -> None:
+    config = cli.path.parent / "own.toml"
+    config.write_text("[runtime.sessions]\nhistory_days = 0\n")
+    cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", stdin=os.urandom(400_000))
+    cli.ok("artifact", "rm", "q4:big.bin")
+    said = cli.ok("gc", "--dry-run", "--config", str(config))
+    assert said == "would be: 1 pruned, 1 marked, 0 removed, 0 B freed\n"
+    assert cli.json("gc", "--dry-run", "--config", str(config))[0]["condemned"] == 1
+    assert cli.ok("gc", "--config", str(config)).startswith("1 pruned, 1 marked, 0 removed, 0 B freed")
+    assert "1 removed, 390.6 KiB freed" in cli.ok("gc", "--config", str(config), "--grace", "0")
 
 
 def test_verify_says_each_chain(cli: Any, q4: str) -> None:
@@ -97,6 +109,63 @@ def test_verify_says_each_chain(cli: Any, q4: str) -> None:
     assert cli.ok("verify", "q4") == "q4: 1 event, unbroken\n"
     assert cli.json("verify", "q4")[0]["head"] == cli.json("session", "show", "q4")[0]["head"]
     assert len(cli.json("verify")) == 2
+
+
+def test_anchors_are_printed_and_held_against_the_store(cli: Any, q4: str, tmp_path: Path) -> None:
+    lines = cli.ok("verify", "--anchor").splitlines()
+    assert lines[0].startswith("llmspellfs-anchors 1 ")
+    assert lines[1:] == [f"{q4} 1 {cli.json('session', 'show', 'q4')[0]['head']}"]
+    assert [set(line) for line in cli.json("verify", "--anchor")][1] == {"session_id", "seq", "head"}
+    kept = tmp_path / "anchors"
+    kept.write_text("\n".join(lines) + "\n")
+    cli.ok("artifact", "put", "q4", "-", "--name", "later", stdin="x")
+    assert cli.ok("verify", "--against", str(kept)) == "q4: 2 events, unbroken\n"
+    assert cli.ok("verify", "q4", "--against", "-", stdin=cli.ok("verify", "--anchor", "--json"))
+    kept.write_text("\n".join([lines[0], lines[1].replace(lines[1][-64:], "0" * 64)]) + "\n")
+    result = cli("verify", "--against", str(kept))
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "q4: BROKEN: event 1: not the one that the anchor names; the chain was rewritten at it or before\n"
+    )
+
+
+def test_anchors_that_cannot_be_read_are_one_line(cli: Any, q4: str, tmp_path: Path) -> None:
+    kept = tmp_path / "anchors"
+    kept.write_bytes(cli.ok("verify", "--anchor").encode() + b"\xff\0\n")
+    assert cli.fails("verify", "--against", str(kept), status=2).startswith(f"{kept}, line 3: expected a session's id")
+    assert cli.fails("verify", "--against", str(tmp_path), status=2) == f"{tmp_path}: Is a directory"
+    assert "No such file" in cli.fails("verify", "--against", str(tmp_path / "none"), status=2)
+    assert "found nothing" in cli.fails("verify", "--against", "-", status=2, stdin="")
+    assert "goes with neither" in cli.fails("verify", "--anchor", "q4", status=2)
+
+
+def test_a_purge_lists_what_went(cli: Any, q4: str) -> None:
+    content = os.urandom(100_000)
+    cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", "--tag", "t", stdin=content)
+    digest = cli.json("artifact", "show", "q4:big.bin")[0]["content_hash"]
+    assert cli.ok("artifact", "purge", "--prove", "--yes", "q4:big.bin").splitlines() == [
+        f"unlinked: blobs/{digest[:2]}/{digest}",
+        f"content: {digest}",
+        "erased: 1 row, 1 label, 0 full-text entries, 0 messages",
+        "q4:big.bin: purged, 97.7 KiB freed",
+    ]
+    assert "of 1 content" not in cli.ok("session", "purge", "--yes", "q4")
+
+
+def test_scrub_reads_all_and_names_what_is_harmed(cli: Any, q4: str) -> None:
+    cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", stdin=os.urandom(100_000))
+    assert cli.ok("scrub") == "sound: 1 piece of content read, 97.7 KiB\n"
+    assert "all of it by" in cli.ok("stats")
+    blob = next(path for path in (cli.path / "blobs").rglob("*") if path.is_file())
+    whole = blob.read_bytes()
+    blob.write_bytes(b"\0" * 9 + whole[9:])
+    result = cli("scrub", "--share", "50")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (1, "harmed: q4:big.bin")
+    assert cli.json("stats")[0]["scrub"]["harmed"] == 1
+    assert "harmed: 1 artifact" in cli.ok("stats")
+    blob.write_bytes(whole)
+    assert cli.json("scrub", "--all")[0]["ok"] is True
+    assert "exclude each other" in cli.fails("scrub", "--all", "--share", "3", status=2)
 
 
 def test_lost_bytes_are_listed_shown_and_recovered(cli: Any, q4: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context, Group
 
-from llmspellfs.cli.root import COMMANDS
-from llmspellfs.config import Config
+from llmspellfs.cli.root import COMMANDS, main
+from llmspellfs.config import Config, load_config
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -72,10 +74,30 @@ def test_the_lua_code_runs(cli: Any) -> None:
 
 
 def test_the_configuration_shown_is_the_default() -> None:
-    (block,) = blocks("toml")
+    block, *_ = blocks("toml")
     defaults = asdict(Config())
-    defaults.pop("source")
+    del defaults["source"], defaults["retention"]
     assert tomllib.loads(block)["runtime"]["sessions"] == defaults
+
+
+def test_the_configurations_shown_are_taken(tmp_path: Path) -> None:
+    for block in blocks("toml"):
+        (tmp_path / "llmspell.toml").write_text(block)
+        assert load_config(tmp_path / "llmspell.toml").source
+
+
+def test_the_commands_shown_and_their_options_exist() -> None:
+    lines = re.findall(r"^\$ .*?\bllmspellfs (.*)$", "".join(blocks("console")), re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        context, words = Context(main), shlex.split(line, comments=True)
+        while isinstance(context.command, Group):
+            words = words[2:] if words[0] == "--store" else words
+            command = context.command.get_command(context, words.pop(0))
+            assert command is not None, line
+            context = Context(command)
+        known = {option for param in context.command.get_params(context) for option in param.opts}
+        assert {word for word in words if word.startswith("--")} <= known | {"--json", "--store"}, line
 
 
 def test_every_command_is_named() -> None:
@@ -85,7 +107,7 @@ def test_every_command_is_named() -> None:
 
 
 def test_the_transcript_has_the_commands_of_the_demo_in_their_order() -> None:
-    (transcript,) = blocks("console")
+    transcript, *_ = blocks("console")
     demo = (ROOT / "examples" / "demo.sh").read_text("utf-8").replace('\\"', '"')
     rest = demo[demo.index('say "') :]
     commands = re.findall(r"^\$ (.*)$", transcript, re.MULTILINE)

@@ -25,6 +25,7 @@ class Device:
     def __init__(self) -> None:
         self.heard: list[int] = []
         self.opcode, self.caller = 0, 7
+        self.folder, self.body = 0, bytearray(600)
         self.listened: list[bool] = []
         self._plain = _SEND(self._hear)
         address = ctypes.cast(self._plain, ctypes.c_void_p).value
@@ -33,7 +34,9 @@ class Device:
         self.plain = address
 
     def _request(self) -> memoryview:
-        return memoryview(struct.pack("=IIQQIIII", 40, self.opcode, 0, 0, 0, 0, self.caller, 0))
+        header = struct.pack("=IIQQIIII", 40, self.opcode, 0, self.folder, 0, 0, self.caller, 0)
+        self.body[: len(header)] = header
+        return memoryview(self.body)
 
     def _hear(self, _channel: int, pieces: int | None, count: int) -> int:
         assert (pieces is None) == (count == 0)
@@ -130,3 +133,19 @@ def test_requests_are_heard_only_while_renames_go_on(monkeypatch: pytest.MonkeyP
     device.answer(RENAME, 0)
     device.answer(OPEN, 0)
     assert device.listened == [True, False]
+
+
+def test_a_rename_of_a_name_to_itself_locks_no_path_twice_and_succeeds() -> None:
+    device = Device()
+    device.folder = 7
+    struct.pack_into("=Q10s", device.body, 40, 7, b"same\0same\0")
+    device.ask(RENAME)
+    assert device.body[48:58] == b"same\0\1\1\1\1\0"
+    with pytest.raises(OSError, match="already"), device.answers.one():
+        pytest.fail("it is not to be tried")
+    assert device.answer(RENAME, errno.EALREADY) == 0
+    struct.pack_into("=Q11s", device.body, 40, 7, b"same\0other\0")
+    device.ask(RENAME)
+    with device.answers.one():
+        pass
+    assert device.answer(RENAME, errno.EALREADY) == errno.EALREADY

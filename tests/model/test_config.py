@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llmspellfs.config import Config, load_config, store_path
+from llmspellfs.config import STATUSES, Config, Rule, load_config, store_path
 from llmspellfs.errors import ConfigError
+from llmspellfs.model.session import Status
 
 TABLE = "[runtime.sessions]\n"
 
@@ -39,11 +40,16 @@ def test_without_a_file_there_are_defaults() -> None:
 def test_every_key_is_read(elsewhere: Path) -> None:
     text = TABLE + (
         "enabled = false\nmax_sessions = 1\nmax_artifacts_per_session = 2\nmax_artifact_size = 3\n"
+        "storage_quota = 7\nsession_quota = '8k'\n"
         "artifact_compression_threshold = 4\nsession_timeout_seconds = 5\nstorage_backend = 'sled'\n"
         "storage_path = '/x'\nhistory_days = 6\n"
     )
     path = write(elsewhere / "own.toml", text)
-    assert load_config(path) == Config(False, 1, 2, 3, 4, 5, "sqlite", "/x", 6, str(path))
+    assert load_config(path) == Config(
+        enabled=False, max_sessions=1, max_artifacts_per_session=2, max_artifact_size=3, storage_quota=7,
+        session_quota=8192, artifact_compression_threshold=4, session_timeout_seconds=5, storage_backend="sqlite",
+        storage_path="/x", history_days=6, source=str(path),
+    )  # fmt: skip
 
 
 def test_files_are_looked_for_in_order(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,9 +64,62 @@ def test_files_are_looked_for_in_order(elsewhere: Path, monkeypatch: pytest.Monk
     assert load_config(given).history_days == 30
 
 
+RULES = "[[runtime.sessions.retention.rules]]\n"
+
+
+def test_rules_of_retention_are_read(elsewhere: Path) -> None:
+    text = RULES + "name = 'old'\naction = 'delete'\nolder_than = '30d'\n"
+    text += RULES + "name = 'x'\naction = 'purge'\nstatus = ['failed']\ntags = ['a', 'b']\nkeep_last = 3\n"
+    assert load_config(write(elsewhere / "r.toml", text)).retention == (
+        Rule("old", "delete", ("suspended", "completed", "failed"), (), 30 * 86400),
+        Rule("x", "purge", ("failed",), ("a", "b"), 0, 3),
+    )
+
+
+def test_the_states_that_rules_know_are_those_of_sessions() -> None:
+    assert tuple(Status) == STATUSES
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("colour = 1", "retention.rules[1].colour: unknown key"),
+        ("action = 'delete'\ntags = ['a']", "rules[1].name: is missing"),
+        ("name = 'a'\naction = 'delete'", "rules[1]: fits every session"),
+        ("name = 'a b'\naction = 'purge'\ntags = 'a'", "rules[1].name: expected 1 to 64"),
+        ("name = 'a'\naction = 'eat'\ntags = ['a']", "rules[1].action: expected one of suspend"),
+        ("name = 'a'\naction = 'delete'\nstatus = ['open']", "rules[1].status: expected some of active"),
+        ("name = 'a'\naction = 'delete'\ntags = [1]", "rules[1].tags: expected a list of texts"),
+        ("name = 'a'\naction = 'delete'\nolder_than = 30", "rules[1].older_than: expected an age"),
+        ("name = 'a'\naction = 'delete'\nolder_than = '30y'", "rules[1].older_than: expected an age"),
+        ("name = 'a'\naction = 'delete'\nolder_than = '0d'", "rules[1].older_than: expected an age above 0"),
+        ("name = 'a'\naction = 'delete'\nkeep_last = -1", "rules[1].keep_last: expected a whole number"),
+        ("name = 'a'\naction = 'delete'\nkeep_last = true", "rules[1].keep_last: expected a whole number"),
+        ("name = 'a'\naction = 'suspend'\nolder_than = '1d'", "rules[1].status: only active sessions"),
+        (
+            f"name = 'a'\naction = 'purge'\ntags = 'a'\n{RULES}name = 'a'\naction = 'purge'\ntags = 'a'",
+            "[2].name: 'a' is",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_rule_is_told_with_its_key(elsewhere: Path, rule: str, says: str) -> None:
+    path = write(elsewhere / "bad.toml", RULES + rule)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.message.startswith(f"{path}: runtime.sessions.retention")
+    assert says in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (TABLE + "storage_quota = '10 GB'", "storage_quota: expected a number of bytes"),
+        (TABLE + "session_quota = '99999999T'", "session_quota: expected a number of bytes"),
+        (TABLE + "session_quota = -1", "session_quota: expected 0 or more"),
+        (TABLE + "retention = 1", "runtime.sessions.retention: expected a table"),
+        (TABLE + "retention = {rules = 1}", "retention.rules: expected a list"),
+        (TABLE + "retention = {rules = [1]}", "retention.rules[1]: expected a table"),
+        (TABLE + "retention = {days = 1}", "retention.days: unknown key"),
         (TABLE + "colour = 1", "runtime.sessions.colour: unknown key"),
         (TABLE + "max_sessions = 'x'", "runtime.sessions.max_sessions: expected a whole number, not 'x'"),
         (TABLE + "max_sessions = true", "expected a whole number"),

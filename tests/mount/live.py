@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -140,6 +141,29 @@ def mounted_for_everybody(*words: str) -> Iterator[Mounted]:
         mounted.end()
         mounted.check(is_whole=True)
         shutil.rmtree(base)
+
+
+def as_user(uid: int, call: Callable[[], object], gid: int | None = None) -> object:
+    """Return what *call* returns, or the error that it raises, in a child that is the user *uid* for good."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reading)
+            os.setgroups([])
+            os.setgid(uid if gid is None else gid)
+            os.setuid(uid)
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - the parent judges it
+            result = error if isinstance(error, OSError) else RuntimeError(f"{type(error).__name__}: {error}")
+        with os.fdopen(writing, "wb") as pipe:
+            pickle.dump(result, pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return pickle.loads(told)
 
 
 def is_over(pidfd: int) -> bool:

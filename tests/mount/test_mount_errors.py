@@ -204,4 +204,5 @@ def test_harmed_content_is_an_error_for_who_reads_it_and_for_nobody_else(own: Mo
     write_all(s / "f", b"new")
     assert (s / "f").read_bytes() == b"new"
     blob.write_bytes(whole)
+    blob.chmod(0o600)
     wait_for(lambda: not own.spooled())

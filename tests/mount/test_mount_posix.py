@@ -427,5 +427,6 @@ def test_sizes_around_every_bound_are_read_back(live: Mounted, s: Path, size: in
     content = os.urandom(size)
     (s / "f").write_bytes(content)
     assert (s / "f").read_bytes() == content
-    with live.open() as door:
+    with live.open() as door:  # what was only created is committed at the release, which comes after close()
+        wait_for(lambda: door.artifacts.list(s.name))
         assert door.artifacts.read(door.artifacts.get(s.name, "f")) == content

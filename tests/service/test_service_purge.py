@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from llmspellfs import Store
+from llmspellfs import Store, open_store
 from llmspellfs.errors import Corrupt, NotFound, Vanished
+from llmspellfs.service import erasure, pacing
+from llmspellfs.storage import erasing
+from tests.tree.trees import Walker, close
 
 WORDS = {"description": "marmalade", "tags": ["zeppelin"], "custom": {"quicksilver": "xylophone"}}
 SECRETS = (b"marmalade", b"zeppelin", b"quicksilver", b"xylophone")
@@ -182,3 +185,180 @@ def test_what_is_read_while_it_is_purged_is_right_or_refused(store: Store) -> No
         store.artifacts.purge("s", "a")
         with pytest.raises(Corrupt):
             reader.read_at(8 << 20, 1 << 20)
+
+
+def everywhere(store: Store, session: str, words: list[str]) -> None:
+    """Have each of *words* stand wherever something of the artifact s:doc, or of the session s, can stand."""
+    content, old, name, described, tag, key, value, draft, said, lost, published, kept, session_word = words
+    store.sessions.create(
+        session, description=f"about {session_word}", tags=[session_word], metadata={"m": session_word}
+    )
+    store.artifacts.put(session, name, old.encode() * 50, description=described, tags=[tag], custom={key: value})
+    store.artifacts.put(session, name, os.urandom(300_000) + content.encode() + os.urandom(300_000))
+    store.artifacts.update(session, name, description=f"{described} again")
+    assert store.search.artifacts(described)
+    assert store.search.artifacts(tag)
+    walker = Walker(store)
+    close(walker.create(f"/sessions/{session}/draft", draft.encode() * 20))
+    walker.tree.destroy()
+    store.state.set(said, said, scope=f"session:{store.sessions.get(session).id}")
+    store.intake.lose(lost.encode(), store.sessions.get(session).id, name, "a test")
+    store.messages.publish("said", {"artifact": f"{store.artifacts.get(session, name).id}", "text": published})
+    store.artifacts.put(session, "gone", kept.encode())
+    store.artifacts.delete(session, "gone")
+    store.sessions.save(session, f"label {session_word}")
+    store.sessions.fail(session, f"because of {session_word}")
+
+
+def test_no_word_of_a_purged_session_stands_in_any_file_of_the_store(sqlite_store: Store) -> None:
+    store = sqlite_store
+    store.sessions.create("kept")
+    for number in range(300):  # other words beside them in the pages and in the full text
+        store.artifacts.put("kept", f"n{number}", f"other {number}".encode(), description=f"word{number} otherwise")
+    words = [f"secret{os.urandom(6).hex()}" for _ in range(13)]
+    everywhere(store, "s", words)
+    wanted = tuple(word.encode() for word in words)
+    assert {word for _, word in traces(store, wanted)} == set(wanted)
+    report = store.sessions.purge("s")
+    # Names stand in the trail's lines, which stay as they were, so that it verifies.
+    assert {word for _, word in traces(store, wanted)} == {wanted[2]}
+    assert report.is_ended
+    assert report.messages == 1
+    assert len(report.lost) == 1
+    assert report.rows >= 5
+    assert report.labels == 4
+    assert report.words >= 1
+    assert not any((store.path or Path()).glob("blobs/*/*"))
+    assert [r.problem for r in store.upkeep.verify()] == [None, None]
+    assert len(store.search.artifacts("otherwise")) == 300
+
+
+def test_no_word_of_a_purged_artifact_stands_in_any_file_of_the_store(sqlite_store: Store) -> None:
+    store = sqlite_store
+    words = [f"secret{os.urandom(6).hex()}" for _ in range(13)]
+    everywhere(store, "s", words)
+    store.artifacts.purge("s", words[2])
+    left = {word.decode() for _, word in traces(store, tuple(word.encode() for word in words))}
+    assert left == {words[2], words[7], words[8], words[11], words[12]}  # its name; and what is the session's
+    store.artifacts.purge("s", "gone")
+    assert words[11].encode() not in {word for _, word in traces(store, (words[11].encode(),))}
+
+
+def test_words_of_rows_that_were_pruned_before_go_too(sqlite_store: Store, clock: list[int]) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"oldcontent", description="marmalade")
+    assert store.search.artifacts("marmalade")
+    store.artifacts.put("s", "doc", b"new", description="other")
+    clock[0] += 31 * 86400 * 10**9
+    report = store.upkeep.gc()
+    assert (report.pruned, report.condemned, report.removed) == (1, 1, 0)
+    purged = store.artifacts.purge("s", "doc")
+    assert len(purged.contents) == 2
+    assert traces(store, (b"marmalade", b"oldcontent")) == []
+
+
+def test_chunks_shared_with_content_that_nothing_refers_to_go(sqlite_store: Store, clock: list[int]) -> None:
+    store, common = sqlite_store, os.urandom(3 << 20)
+    store.sessions.create("s")
+    store.sessions.create("t")
+    store.artifacts.put("t", "a", common + b"other")
+    store.artifacts.delete("t", "a")
+    store.artifacts.put("s", "a", common)
+    clock[0] += 31 * 86400 * 10**9
+    assert store.upkeep.gc().condemned == 1
+    report = store.artifacts.purge("s", "a")
+    assert len(report.contents) == 2
+    assert not any((store.path or Path()).glob("blobs/*/*"))
+
+
+def test_what_others_have_is_said(store: Store) -> None:
+    for ref in "st":
+        store.sessions.create(ref)
+        store.artifacts.put(ref, "a", b"both")
+    assert store.artifacts.purge("s", "a").shared == 1
+    assert (store.artifacts.purge("t", "a").shared, store.upkeep.stats().stored_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("is_session", [True, False])
+def test_many_rows_go_in_small_transactions(store: Store, monkeypatch: pytest.MonkeyPatch, is_session: bool) -> None:
+    monkeypatch.setattr(pacing, "_ROWS", 7)
+    store.sessions.create("s")
+    store.artifacts.put("s", "kept", b"kept")
+    for number in range(30):
+        store.artifacts.put("s", "a", str(number).encode())
+    report = store.sessions.purge("s") if is_session else store.artifacts.purge("s", "a")
+    assert (report.rows, len(report.contents)) == (31, 31) if is_session else (30, 30)
+    with store.engine.index.read() as db:
+        assert erasing.unfinished(db) == []
+        assert db.execute("SELECT count(*) FROM entry").fetchone() == (0 if is_session else 1,)
+
+
+@pytest.mark.parametrize("cut", ["_erase_rest", "unlink_doomed", "drop_words", "_merge_words"])
+@pytest.mark.parametrize("is_session", [True, False])
+def test_a_purge_that_was_cut_is_finished_by_the_next_to_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str, is_session: bool
+) -> None:
+    words = (b"marmalade", b"zeppelin", b"secretcontent")
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with open_store(tmp_path / "made") as store:
+        store.sessions.create("s")
+        for number in range(10):
+            store.artifacts.put(
+                "s", "doc", b"secretcontent" * number, description=f"marmalade{number}", tags=["zeppelin"]
+            )
+        store.artifacts.put("s", "doc", os.urandom(3 << 20))
+        assert store.search.artifacts("zeppelin")
+        monkeypatch.setattr(pacing, "_ROWS", 3)
+        monkeypatch.setattr(erasure, cut, dies)
+        with pytest.raises(KeyboardInterrupt):
+            store.sessions.purge("s") if is_session else store.artifacts.purge("s", "doc")
+        monkeypatch.undo()
+        assert store.upkeep.fsck().problems == ()
+        assert traces(store, words) or any((tmp_path / "made").glob("blobs/*/*"))
+    with open_store(tmp_path / "made") as store:
+        assert traces(store, words) == []
+        assert list((tmp_path / "made").glob("blobs/*/*")) == []
+        assert store.upkeep.fsck().problems == ()
+        assert [report.problem for report in store.upkeep.verify()] == [None]
+
+
+def test_readers_that_hold_the_wal_are_told_of_and_the_next_run_empties_it(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    monkeypatch.setattr(erasure, "_WAL_PATIENCE", 0.1)
+    store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"secretcontent")
+    with store.engine.index.snapshot() as db:
+        db.execute("SELECT * FROM entry").fetchall()
+        assert not store.artifacts.purge("s", "doc").is_ended
+        assert traces(store, (b"secretcontent",)) == [("index.db-wal", b"secretcontent")]
+    store.upkeep.gc()
+    assert traces(store, (b"secretcontent",)) == []
+    with store.engine.index.read() as db:
+        assert erasing.unfinished(db) == []
+
+
+def test_a_session_is_purged_once(store: Store) -> None:
+    session = store.sessions.create("s")
+    store.sessions.purge("s")
+    with pytest.raises(NotFound):
+        erasure.purge_session(store.engine, session, None)
+    assert [event.kind for event in store.sessions.events(session.id)] == ["session.created", "session.purged"]
+
+
+def test_bytes_that_a_living_process_has_open_are_told_of(sqlite_store: Store) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"content")
+    file = store.intake.spool_file(session.id, "doc")
+    file.write(b"more", 0)
+    report = store.artifacts.purge("s", "doc")
+    assert [Path(path).parts[0] for path in report.open_files] == ["spool"]
+    file.discard()
+    store.artifacts.put("s", "doc", b"content")
+    assert store.artifacts.purge("s", "doc").open_files == ()

@@ -13,7 +13,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import Corrupt, InvalidValue, NotFound, StoreUnusable
-from llmspellfs.service.checking import FsckReport
+from llmspellfs.service.check_findings import FsckReport
 
 DAY = 86400 * 10**9
 BIG = 3 << 20
@@ -324,8 +324,8 @@ def test_a_row_in_a_folder_of_another_session_is_found(broken: tuple[Path, Calla
 
 def test_an_inode_without_a_row_is_found(broken: tuple[Path, Callable[..., FsckReport]]) -> None:
     columns = "mode, uid, gid, mtime_ns, ctime_ns"
-    report = broken[1](f"INSERT INTO inode (ino, {columns}) SELECT 99999, {columns} FROM inode LIMIT 1")
-    assert report.problems == ("inode 99999: no row has it",)
+    report = broken[1](f"INSERT INTO inode (ino, {columns}) SELECT 4000, {columns} FROM inode LIMIT 1")
+    assert report.problems == ("inode 4000: no row has it",)
 
 
 def test_an_index_with_broken_pages_is_told_in_one_line(broken: tuple[Path, Callable[..., FsckReport]]) -> None:

@@ -11,7 +11,9 @@ import pytest
 from blake3 import blake3
 
 from llmspellfs.errors import Corrupt, NoSpace, StoreUnusable
-from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs, disk_errors
+from llmspellfs.storage import disk
+from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
+from llmspellfs.storage.disk import disk_errors
 
 DATA = b"0123456789" * 1000
 NAME = blake3(DATA).hexdigest()
@@ -130,6 +132,14 @@ def test_truncated_file_is_corrupt_and_healed_by_the_next_put(tmp_path: Path) ->
     assert blobs.get(NAME) == DATA
 
 
+def test_harmed_bytes_of_the_same_length_are_healed_by_the_next_put(tmp_path: Path) -> None:
+    blobs = FileBlobs(tmp_path)
+    blobs.put(NAME, DATA)
+    blob_path(tmp_path).write_bytes(bytes(len(DATA)))
+    blobs.put(NAME, DATA)
+    assert blobs.get(NAME) == DATA
+
+
 def test_symlink_is_not_followed(tmp_path: Path) -> None:
     blobs = FileBlobs(tmp_path)
     blobs.put(NAME, DATA)
@@ -160,12 +170,12 @@ def test_each_dirty_folder_is_synced_once_and_again_after_a_failure(
     synced: list[str] = []
     fails = True
 
-    def sync_folder(path: str) -> None:
+    def sync_folder(_step: str, path: str) -> None:
         if fails:
             raise NoSpace(path)
         synced.append(os.path.relpath(path, tmp_path))
 
-    monkeypatch.setattr("llmspellfs.storage.blobs.sync_folder", sync_folder)
+    monkeypatch.setattr(disk, "sync_folder", sync_folder)
     blobs.put("ab" * 32, b"1")
     blobs.put("ab" * 31 + "cd", b"2")
     blobs.put("cd" * 32, b"3")
@@ -187,11 +197,11 @@ def test_sync_waits_for_another_thread_that_syncs_its_folder(tmp_path: Path, mon
     blobs.put(NAME, DATA)
     entered, go_on = threading.Event(), threading.Event()
 
-    def slow(path: str) -> None:
+    def slow(_step: str, _path: str) -> None:
         entered.set()
         assert go_on.wait(10)
 
-    monkeypatch.setattr("llmspellfs.storage.blobs.sync_folder", slow)
+    monkeypatch.setattr(disk, "sync_folder", slow)
     first, second = (threading.Thread(target=blobs.sync) for _ in range(2))
     first.start()
     assert entered.wait(10)
@@ -203,13 +213,15 @@ def test_sync_waits_for_another_thread_that_syncs_its_folder(tmp_path: Path, mon
     second.join()
 
 
-def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["blob.write", "blob.fsync", "blob.rename"])
+def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     blobs = FileBlobs(tmp_path)
 
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "full")
+    def full(name: str) -> None:
+        if name == step:
+            raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(disk, "hook", full)
     with pytest.raises(NoSpace):
         blobs.put(NAME, DATA)
     assert not blobs.exists(NAME)

@@ -97,3 +97,21 @@ def test_other_bytes_than_the_hash_says_are_corrupt_by_name() -> None:
     digest = blake3(b"right").digest()
     with pytest.raises(Corrupt, match=digest.hex()):
         decode_checked(PLAIN, b"wrong", 5, digest)
+
+
+def test_a_frame_has_a_seal_that_other_programs_pass_over() -> None:
+    _, stored = encode(TEXT, 0)
+    assert zstandard.ZstdDecompressor().decompressobj(read_across_frames=True).decompress(bytes(stored)) == TEXT
+    assert stored[-24:-20] == b"\x5e\x2a\x4d\x18"
+
+
+def test_a_frame_of_an_earlier_version_has_no_seal() -> None:
+    assert decode(ZSTD, zstandard.ZstdCompressor().compress(TEXT), len(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("at", [4, -25, -24, -20, -17, -16, -1])
+def test_a_changed_byte_of_a_frame_or_its_seal_is_corrupt(at: int) -> None:
+    stored = bytearray(encode(TEXT, 0)[1])
+    stored[at] ^= 0x08
+    with pytest.raises(Corrupt):
+        decode(ZSTD, bytes(stored), len(TEXT))

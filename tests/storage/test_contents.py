@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmspellfs.errors import Corrupt, Vanished
-from llmspellfs.storage import contents
+from llmspellfs.storage import collecting, contents, erasing
 from llmspellfs.storage.blobs import MemoryBlobs
 from llmspellfs.storage.content import ChunkCache, ContentReader
 from llmspellfs.storage.ingest import KNOWN, stage_bytes
@@ -61,6 +61,19 @@ def test_what_is_placed_reads_back_and_is_kept_once(db: sqlite3.Connection, blob
     )
 
 
+def condemn(db: sqlite3.Connection, now_ns: int) -> int:
+    return collecting.mark(db, [cid for cid, _ in collecting.unused(db)], now_ns)
+
+
+def remove(db: sqlite3.Connection, before_ns: int) -> list[str]:
+    """Remove what was condemned before; return the chunks whose files are to go."""
+    due = [cid for cid, _ in collecting.due(db, before_ns)]
+    files = erasing.erase_contents(db, collecting.still_due(db, due, before_ns)).files
+    assert erasing.doomed(db) == sorted(files)
+    erasing.undoom(db, files)
+    return files
+
+
 def test_chunks_are_shared(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
     first = place(db, blobs, BIG)
     second = place(db, blobs, BIG + b"tail")
@@ -91,11 +104,11 @@ def test_what_nothing_refers_to_goes_in_the_second_pass(db: sqlite3.Connection, 
     kept, loose = place(db, blobs, BIG + b"kept"), place(db, blobs, BIG)
     small = place(db, blobs, b"small")
     refer(db, kept.cid)
-    assert contents.condemn(db, 100) == 2
-    assert contents.condemn(db, 200) == 0
-    assert contents.condemned(db, 100)[0] == 0
-    assert contents.condemned(db, 101)[0] == 2
-    gone = contents.remove_condemned(db, 101)
+    assert condemn(db, 100) == 2
+    assert condemn(db, 200) == 0
+    assert collecting.due(db, 100) == []
+    assert len(collecting.due(db, 101)) == 2
+    gone = remove(db, 101)
     shared = {ref.hash.hex() for ref in contents.load_refs(db, kept.cid)[1]}
     assert not shared & set(gone)
     left = [digest.hex() for _, digest, _ in contents.all_contents(db)]
@@ -110,13 +123,17 @@ def test_condemned_content_is_pardoned_by_being_stored_or_used_again(
     db: sqlite3.Connection, blobs: MemoryBlobs
 ) -> None:
     first, second, third = (place(db, blobs, data) for data in (BIG, b"small", b"used"))
-    contents.condemn(db, 100)
+    condemn(db, 100)
     assert not contents.is_known_chunk(db, contents.load_refs(db, first.cid)[1][0].hash)
     assert place(db, blobs, BIG) == first
     assert place(db, blobs, b"small") == second
     refer(db, third.cid)
-    contents.condemn(db, 150)
-    contents.remove_condemned(db, 101)
+    assert [cid for cid, _ in collecting.wrongly_marked(db)] == [third.cid]
+    assert remove(db, 101) == []
+    collecting.pardon(db, [third.cid])
+    assert collecting.wrongly_marked(db) == []
+    condemn(db, 150)
+    assert remove(db, 101) == []
     assert [read(db, blobs, each.cid) for each in (first, second, third)] == [BIG, b"small", b"used"]
 
 

@@ -228,3 +228,35 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     empty.mkdir(mode=0o755)
     open_store(empty).close()
     assert (empty.stat().st_mode & 0o777, (empty / "index.db").stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_a_question_that_somebody_holds_on_to_keeps_no_later_borrower_in_the_past(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db")
+    put(index, "a", 1)
+    put(index, "b", 1)
+    with index.read() as db:
+        held = db.execute("SELECT value FROM store ORDER BY key")
+        held.fetchone()
+        lent = db
+    other = Index(tmp_path / "index.db")
+    put(other, "a", 2)
+    other.close()
+    with index.read() as db:
+        assert db is lent
+        assert db.execute("SELECT value FROM store WHERE key = 'a'").fetchone() == (2,)
+    with pytest.raises(sqlite3.ProgrammingError):
+        held.fetchone()
+    index.close()
+
+
+def test_a_question_left_open_by_a_writer_is_ended_with_its_transaction(tmp_path: Path) -> None:
+    index, other = Index(tmp_path / "index.db", busy_seconds=0.3), Index(tmp_path / "index.db")
+    put(index, "a", 1)
+    with index.write() as db:
+        held = db.execute("SELECT value FROM store")
+        held.fetchone()
+    put(other, "a", 2)
+    put(index, "b", held is not None)
+    assert get(index, "a") == 2
+    index.close()
+    other.close()

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmspellfs.errors import NoSpace, TooLarge
-from llmspellfs.storage.blobs import Buffer, FileBlobs, MemoryBlobs
+from llmspellfs.storage.blobs import FileBlobs, MemoryBlobs
 from llmspellfs.storage.codec import PLAIN, ZSTD, decode_checked
+from llmspellfs.storage.disk import Buffer
 from llmspellfs.storage.ingest import (
     AVERAGE_CHUNK,
     INLINE_LIMIT,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from llmspellfs.errors import NoSpace, NotFound
-from llmspellfs.storage.blobs import write_file
+from llmspellfs.storage import disk
 from llmspellfs.storage.lost import LostFound, LostItem
 
 
@@ -99,17 +100,44 @@ def test_name_that_is_no_utf8_is_kept(lost: LostFound) -> None:
     assert lost.list()[0].name == name
 
 
+def fail_at(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(name: str) -> None:
+        if name == step:
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(disk, "hook", fail)
+
+
 def test_bytes_survive_when_the_description_cannot_be_written(lost: LostFound, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = write_file
-
-    def full(path: str, data: bytes) -> None:
-        if ".json" in path or data.startswith(b"{"):
-            raise NoSpace(path)
-        real(path, data)
-
-    monkeypatch.setattr("llmspellfs.storage.lost.write_file", full)
-    with pytest.raises(NoSpace):
-        lost.add(b"work", "s", "n", "why", 5)
+    fail_at(monkeypatch, "lost.about.write")
+    item_id = lost.add(b"work", "s", "n", "why", 5)
     (item,) = lost.list()
+    assert (item.id, item.name) == (item_id, None)
     with lost.open(item.id) as file:
         assert file.read() == b"work"
+
+
+@pytest.mark.parametrize("step", ["lost.about.fsync", "lost.fsync", "lost.rename", "lost.folder_sync"])
+def test_a_file_that_cannot_be_kept_is_where_it_was(
+    lost: LostFound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"work")
+    fail_at(monkeypatch, step)
+    with pytest.raises(NoSpace):
+        lost.add(source, "s", "n", "why", 5)
+    assert source.read_bytes() == b"work"
+    assert list((tmp_path / "lost+found").iterdir()) == []
+    monkeypatch.setattr(disk, "hook", None)
+    assert lost.get(lost.add(source, "s", "n", "why", 5)).name == "n"
+
+
+def test_what_crashes_left_goes_when_it_is_old(lost: LostFound, tmp_path: Path) -> None:
+    kept = lost.add(b"work", None, None, "why", 5)
+    leftovers = [tmp_path / "lost+found" / name for name in ("0123456789abcdef.part", "fedcba9876543210.json")]
+    for path in leftovers:
+        path.write_bytes(b"{}")
+    os.utime(leftovers[0], (1, 1))
+    lost.remove_leftovers(60)
+    assert [path.exists() for path in leftovers] == [False, True]
+    assert lost.get(kept).why == "why"

@@ -1,0 +1,35 @@
+"""The command `gc`: what nothing refers to any more goes."""
+
+from __future__ import annotations
+
+import click
+
+from llmspellfs.cli import render
+from llmspellfs.cli.app import App, Command, pass_app
+
+
+@click.command(cls=Command)
+@click.option("--grace", type=click.FloatRange(0), default=3600.0, show_default=True, metavar="SECONDS",
+              help="How long something must have been unused.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@pass_app
+def gc(app: App, grace: float, dry_run: bool) -> None:
+    """Remove what nothing refers to any more.
+
+    History older than `history_days` is pruned, all but what checkpoints show. Content that nothing refers to is
+    marked at first, and gone after a later run that comes past the grace. Mounts and scripts may go on meanwhile.
+    The configuration's rules of retention are applied first, as `llmspellfs retention` does.
+    """
+    from llmspellfs.cli.reports import gc_json, gc_line
+    from llmspellfs.cli.retention import deed_json, told
+
+    store = app.open()
+    retained = store.retention.apply(dry_run=dry_run)
+    if not app.json and (store.retention.rules or store.timed_out):
+        told(retained, store.timed_out, as_json=False)
+    with render.Bar("collecting") as bar:
+        report = store.upkeep.gc(grace_seconds=grace, dry_run=dry_run, progress=bar.update)
+    said = gc_json(report, dry_run=dry_run)
+    if store.retention.rules:
+        said["retention"] = [deed_json(deed, dry_run=dry_run) for deed in retained.deeds]
+    render.outcome(gc_line(report, dry_run=dry_run), said, as_json=app.json)

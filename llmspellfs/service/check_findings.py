@@ -1,0 +1,168 @@
+"""What a check finds, as data: problems and notes, the artifacts that they harm, and the report of it all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmspellfs.storage import audit, audit_rows
+from llmspellfs.storage.audit_rows import Flaw
+from llmspellfs.storage.index import Connection
+
+Progress = Callable[[int, int], None]
+MOST_OF_A_KIND = 10_000
+"""Findings of one kind that are told one by one; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """An artifact that a problem harms: its *name*, `SESSION:NAME`, and which of its versions."""
+
+    name: str
+    version: int
+    is_live: bool
+
+    def __str__(self) -> str:
+        """Return the name, with the version where it is one of the past."""
+        return self.name if self.is_live else f"{self.name} (version {self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding of a *kind*: *where* it is, *what* is wrong there, and what it harms."""
+
+    kind: str
+    where: str
+    what: str
+    harmed: tuple[Harm, ...] = ()
+    repaired: bool = False
+    is_note: bool = False
+    """Whether it is no more than information: nothing is wrong."""
+    key: int = 0
+    """The number of the row that it is about, for a repair."""
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        return f"{self.where}: {self.what}"
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "kind": self.kind, "what": self.what, "where": self.where, "harmed": [str(harm) for harm in self.harmed],
+            "repaired": self.repaired,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FsckReport:
+    """What a check looked at and found, and, after a repair, what was done and where the old is kept."""
+
+    found: tuple[Problem, ...]
+    sessions: int
+    events: int
+    contents: int
+    chunks: int
+    done: tuple[str, ...] = ()
+    quarantine: str | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong now, as lines."""
+        return tuple(str(p) for p in self.found if not p.is_note and not p.repaired)
+
+    @property
+    def repaired(self) -> tuple[str, ...]:
+        """What was wrong and is not any more, as lines."""
+        return tuple(str(p) for p in self.found if p.repaired)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing and wrong with nothing, as lines."""
+        return tuple(str(p) for p in self.found if p.is_note)
+
+    @property
+    def harms(self) -> tuple[Harm, ...]:
+        """The artifacts that are harmed now, in the versions that are."""
+        return tuple(dict.fromkeys(harm for p in self.found if not p.repaired for harm in p.harmed))
+
+    @property
+    def harmed(self) -> tuple[str, ...]:
+        """The names of the artifacts that are harmed now, as `SESSION:NAME`."""
+        return tuple(dict.fromkeys(harm.name for harm in self.harms))
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem, or none any more."""
+        return not self.problems
+
+    def document(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "ok": self.ok, "problems": [p.document() for p in self.found if not p.is_note],
+            "notes": [p.document() for p in self.found if p.is_note], "harmed": [str(harm) for harm in self.harms],
+            "sessions": self.sessions, "events": self.events, "contents": self.contents, "chunks": self.chunks,
+            "done": list(self.done), "quarantine": self.quarantine,
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check has found so far in the store that *db* shows."""
+
+    db: Connection
+    problems: dict[Problem, None] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def flaw(self, flaw: Flaw) -> None:
+        """Add *flaw*, with the artifacts that it harms."""
+        key = flaw.harms[1] if flaw.harms is not None and flaw.harms[0] in {"eid", "content"} else 0
+        self.add(flaw.kind, flaw.where, flaw.what, self._harmed(flaw), key=key if isinstance(key, int) else 0)
+
+    def add(
+        self, kind: str, where: str, what: str, harmed: tuple[Harm, ...] = (), *, is_note: bool = False, key: int = 0
+    ) -> None:
+        """Add a problem, or a note; beyond so many of a *kind* they are only counted."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= MOST_OF_A_KIND:
+            self.problems[Problem(kind, where, what, harmed, is_note=is_note, key=key)] = None
+
+    def _harmed(self, flaw: Flaw) -> tuple[Harm, ...]:
+        if flaw.harms is None or self.counts[flaw.kind] > MOST_OF_A_KIND:
+            return ()
+        column, key = flaw.harms
+        return self.harmed_by(column, key)
+
+    def harmed_by(self, column: str, key: object) -> tuple[Harm, ...]:
+        """Return the artifacts whose row's *column* is *key*, or that are in a folder or session (`Flaw`)."""
+        if column == "below":
+            spots = audit.spots_below(self.db, int(str(key)))
+        elif column == "session":
+            spots = audit.spots_of_session(self.db, int(str(key)))
+        else:
+            spots = audit.spots(self.db, column, key)
+        found = audit.told(spots, _nothing)
+        return tuple(dict.fromkeys(Harm(f"{spot.dirname}:{spot.path}", spot.version, spot.is_live) for spot in found))
+
+    def rows(self) -> None:
+        """Add what rows must not be among each other."""
+        for flaw in audit_rows.flaws(self.db, self.unreadable):
+            self.flaw(flaw)
+
+    def unreadable(self, why: str) -> None:
+        """Add that the index could not be read to its end."""
+        self.add("index", "index", why)
+
+    def all(self) -> tuple[Problem, ...]:
+        """Return everything, and of each kind of which there is too much how much more."""
+        more = (
+            Problem(kind, kind, f"and {count - MOST_OF_A_KIND} more of this kind")
+            for kind, count in self.counts.items()
+            if count > MOST_OF_A_KIND
+        )
+        return (*self.problems, *more)
+
+
+def _nothing(why: str) -> None:
+    """Let pass that the index cannot be read there: it is told elsewhere."""

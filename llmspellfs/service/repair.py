@@ -1,0 +1,155 @@
+"""Repairing a store: `llmspellfs fsck --repair`.
+
+The store is taken for itself first. The index is copied to the quarantine before anything changes, and what is taken
+out goes there too; a damaged index is salvaged into a new one. Then, until a check finds nothing more to mend: content
+is put back or moved out, and rows are mended in one transaction that also writes into each trail what was done. Chains
+are never rewritten. Each step leaves a store that opens, so that a repair which ends early can be run again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from llmspellfs.config import Config
+from llmspellfs.errors import SpellError, StoreUnusable
+from llmspellfs.model.event import Origin
+from llmspellfs.service.check_findings import FsckReport, Problem, Progress
+from llmspellfs.service.checking import fsck
+from llmspellfs.service.engine import Engine
+from llmspellfs.service.mending import Mending
+from llmspellfs.service.repair_content import ContentRepair
+from llmspellfs.storage.alone import alone
+from llmspellfs.storage.disk import disk_errors
+from llmspellfs.storage.index import BUSY_SECONDS
+from llmspellfs.storage.mending import Done
+from llmspellfs.storage.mending_files import mend_modes
+from llmspellfs.storage.opening import INDEX_NAME, open_rooms
+from llmspellfs.storage.quarantine import Quarantine
+from llmspellfs.storage.salvage import Salvaged, damage, salvage
+from llmspellfs.storage.swap import PART, finish_swap, make_ready
+
+_MOST_ROUNDS = 4
+_SAME_PLACE = frozenset({"chain", "index"})
+"""Kinds of problems that are the same as long as they are in the same place, whatever words they are told in."""
+
+
+def repair(
+    path: Path,
+    config: Config,
+    *,
+    origin: Origin,
+    quick: bool = False,
+    progress: Progress | None = None,
+    now: Callable[[], int] = time.time_ns,
+    busy_seconds: float = BUSY_SECONDS,
+) -> FsckReport:
+    """Check the store at *path*, mend what can be, check again, and return all that was found, and what was done.
+
+    With *quick* no content is read, and so none repaired. Raises StoreUnusable where there is no store, a newer
+    version made it, or somebody else has it open; NoSpace, with nothing changed.
+    """
+    with alone(path, busy_seconds):
+        quarantine = Quarantine(path, now())
+        finish_swap(path)
+        before, done = _sound_index(path, quarantine)
+        rooms = open_rooms(
+            path, busy_seconds=busy_seconds, create=False, is_alone=True, allow_network=config.allow_network_store
+        )
+        try:
+            engine = Engine(rooms, config, origin, now, _no_id)
+            return _rounds(_Repair(engine, quarantine, path, quick=quick, progress=progress), before, done)
+        finally:
+            rooms.close()
+
+
+def unopenable(path: Path, error: SpellError) -> FsckReport:
+    """Return the report on a store at *path* that does not open for *error*; raise it where no index is there."""
+    if not (path / INDEX_NAME).is_file():
+        raise error
+    return FsckReport((Problem("index", "index", f"{error.message} (--repair salvages what can be read)"),), 0, 0, 0, 0)
+
+
+def _no_id() -> str:
+    raise AssertionError("a repair makes no session")
+
+
+def _sound_index(path: Path, quarantine: Quarantine) -> tuple[list[Problem], list[Done]]:
+    """Replace a damaged index by what can be salvaged of it; return what was wrong, and what was done."""
+    wrong = damage(str(path / INDEX_NAME))
+    if not wrong:
+        return [], []
+    copy = quarantine.keep_index_files()
+    found = salvage(copy, f"{path}/{PART}", quarantine.keep_row)
+    if not found.rows["session"] and not found.rows["event"]:
+        raise StoreUnusable(path, f"nothing can be read of its index, which is kept in {quarantine.path}")
+    quarantine.write_rows()
+    with disk_errors(path):
+        make_ready(path)
+        finish_swap(path)
+    return [Problem("index", "index", line) for line in wrong], [Done("index", _salvaged(found))]
+
+
+def _salvaged(found: Salvaged) -> str:
+    rows = sum(found.rows.values())
+    lost = f"; {found.unreadable} could not be read" if found.unreadable else ""
+    odd = f"; {found.refused} did not fit and are in the quarantine" if found.refused else ""
+    return f"index: {rows} rows salvaged into a new one{lost}{odd}"
+
+
+class _Repair:
+    """A store that is open for its repair."""
+
+    def __init__(
+        self, engine: Engine, quarantine: Quarantine, path: Path, *, quick: bool, progress: Progress | None
+    ) -> None:
+        self._engine, self._quarantine, self._path = engine, quarantine, path
+        self._quick, self._progress = quick, progress
+
+    @property
+    def kept(self) -> str | None:
+        """Where what was taken out is, or None where nothing was."""
+        return self._quarantine.path if self._quarantine.is_used else None
+
+    def check(self) -> FsckReport:
+        """Return how the store is now."""
+        return fsck(self._engine, self._progress, quick=self._quick)
+
+    def mend(self, report: FsckReport) -> list[Done]:
+        """Mend what of *report* can be; return what was done."""
+        wrong = tuple(problem for problem in report.found if not problem.is_note or problem.kind == "encoding")
+        if not wrong:
+            return []
+        if any(not problem.is_note for problem in wrong) and not self._quarantine.has_index:
+            with self._engine.index.read() as db:
+                self._quarantine.keep_index(db)
+        done = mend_modes(str(self._path)) if any(p.kind in {"mode", "owner"} for p in wrong) else []
+        if not self._quick:
+            done += ContentRepair(self._engine, self._quarantine).run(wrong)
+        return done + Mending(self._engine, self._quarantine).run(wrong)
+
+
+def _rounds(repair: _Repair, before: list[Problem], done: list[Done]) -> FsckReport:
+    first = report = repair.check()
+    for _ in range(_MOST_ROUNDS):
+        more = repair.mend(report)
+        if not more:
+            break
+        done = [*done, *more]
+        report = repair.check()
+    return _told(report, [*before, *first.found], done, repair.kept)
+
+
+def _told(last: FsckReport, before: list[Problem], done: list[Done], kept: str | None) -> FsckReport:
+    """Return the *last* report with what was found *before* and is mended now."""
+    left = {_key(problem) for problem in last.found}
+    mended = (replace(p, repaired=True) for p in dict.fromkeys(before) if not p.is_note and _key(p) not in left)
+    lines = tuple(dict.fromkeys(thing.what for thing in done))
+    return replace(last, found=(*mended, *last.found), done=lines, quarantine=kept)
+
+
+def _key(problem: Problem) -> tuple[str, ...]:
+    same = (problem.kind, problem.where)
+    return same if problem.kind in _SAME_PLACE or problem.key else (*same, problem.what)

@@ -1,0 +1,98 @@
+"""Content that a store has before any row refers to it: brought by an import, until all of the archive is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from llmspellfs.errors import SpellError
+from llmspellfs.model.archive import refuse
+from llmspellfs.service import erasure
+from llmspellfs.service.engine import Engine
+from llmspellfs.service.intake import Intake
+from llmspellfs.storage import contents, erasing
+from llmspellfs.storage.ingest import INLINE_LIMIT, KNOWN, Ingest, Staged
+from llmspellfs.storage.staging import Staging
+
+_MOST, _MOST_BYTES = 64, 8 << 20
+"""Contents that wait for their rows, and the bytes of them that are in memory."""
+_BATCH = 200
+
+
+class Unplaced:
+    """The contents of one import; what it brought is taken away again at the end, unless `keep` was called."""
+
+    def __init__(self, engine: Engine, intake: Intake, staging: Staging) -> None:
+        """Begin with none; which were brought is noted in *staging*."""
+        self._engine, self._intake, self._staging = engine, intake, staging
+        self._waiting: list[Staged] = []
+        self._bytes = 0
+        self._open: Ingest | None = None
+        self._kept = False
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the store has the content *digest* (hex), and keeps it."""
+        with self._engine.index.read() as db:
+            return contents.is_known_content(db, bytes.fromhex(digest))
+
+    def stage(self, where: str, digest: str, size: int, blocks: Iterable[bytes]) -> None:
+        """Store *blocks* of *size* bytes whose BLAKE3 is *digest* (hex); raise Corrupt naming *where*, NoSpace."""
+        staged = self._intake.stage(b"".join(blocks)) if size <= INLINE_LIMIT else self._large(blocks)
+        self._waiting.append(staged)
+        self._bytes += staged.stored_size
+        if staged.hash.hex() != digest:
+            raise refuse(where, "its bytes have another hash")
+        if len(self._waiting) >= _MOST or self._bytes >= _MOST_BYTES:
+            self.place()
+
+    def _large(self, blocks: Iterable[bytes]) -> Staged:
+        self._open = ingest = self._intake.begin()
+        for block in blocks:
+            ingest.feed(block)
+        staged = ingest.finish()
+        self._open = None
+        return staged
+
+    def place(self) -> None:
+        """Give the contents that wait their rows in the index, to which no entry refers."""
+        made = []
+        quota = self._engine.quota
+        with self._engine.index.write() as db:
+            since = None if quota is None else quota.begin(db)
+            for staged in self._waiting:
+                is_new = contents.cid_of(db, staged.hash) is None
+                placed = contents.place(db, staged, self._engine.rooms.blobs)
+                made += [placed.cid] if is_new else []
+            if quota is not None and since is not None:
+                quota.check_store(db, since)
+        self._staging.note_made(made)
+        self._waiting, self._bytes = [], 0
+
+    def keep(self) -> None:
+        """Leave everything where it is: rows refer to it now."""
+        self._kept = True
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take away what was brought and is nobody's; should that fail too, garbage collection will."""
+        if not self._kept:
+            with suppress(SpellError):
+                self._take_back()
+
+    def _take_back(self) -> None:
+        if self._open is not None:
+            with suppress(SpellError):
+                self._waiting.append(self._open.finish())
+        files = {c.hash.hex() for one in self._waiting for c in one.chunks if c.data is None and c.codec != KNOWN}
+        made = self._staging.made()
+        for start in range(0, len(made), _BATCH):
+            with self._engine.index.write(durable=True) as db:
+                files |= set(erasing.erase_contents(db, made[start : start + _BATCH])[0])
+        erasure.unlink_chunks(self._engine, sorted(files))

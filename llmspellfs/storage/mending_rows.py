@@ -1,0 +1,186 @@
+"""The SQL of bringing single rows back: what else may say what they were, and how they are written again.
+
+Every function takes a connection and runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from llmspellfs.model.artifact import Entry
+from llmspellfs.model.session import Status
+from llmspellfs.model.values import canonical
+from llmspellfs.storage import entries
+from llmspellfs.storage.entries import NewEntry
+from llmspellfs.storage.index import Connection
+from llmspellfs.storage.sessions import SessionRow
+
+_ENDING = "('artifact.stored', 'artifact.updated', 'artifact.renamed', 'artifact.deleted', 'artifact.moved_out',"
+
+
+def seq_of_state(db: Connection, sid: int, state: str) -> int | None:
+    """Return the seq of the only event of session *sid* with that *state*, if no row begins there."""
+    query = """
+        SELECT v.seq FROM event v WHERE v.sid = ? AND instr(v.line, ?)
+        AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.sid = v.sid AND e.seq_from = v.seq)
+    """
+    rows = db.execute(query, (sid, f'"state":"{state}"')).fetchall()
+    return rows[0][0] if len(rows) == 1 else None
+
+
+def home_of_state(db: Connection, seq: int, state: str) -> int | None:
+    """Return the only session (sid) whose event *seq* has that *state*, or None."""
+    rows = db.execute("SELECT sid FROM event WHERE seq = ? AND instr(line, ?)", (seq, f'"state":"{state}"')).fetchall()
+    return rows[0][0] if len(rows) == 1 else None
+
+
+def set_begin(db: Connection, eid: int, seq_from: int) -> None:
+    """Have the row *eid* begin at *seq_from*."""
+    db.execute("UPDATE entry SET seq_from = ? WHERE eid = ?", (seq_from, eid))
+
+
+def next_about(db: Connection, sid: int, sequence: int, after: int) -> int | None:
+    """Return the first seq above *after* whose event ended the row that the artifact *sequence* had; None: none did."""
+    query = f"""
+        SELECT min(seq) FROM event WHERE sid = ?1 AND seq > ?2 AND kind IN {_ENDING} 'artifact.moved_in')
+        AND json_valid(line) AND ?3 IN (json_extract(line, '$.sequence'), json_extract(line, '$.from_sequence'))
+    """  # noqa: S608 - a constant
+    found: int | None = db.execute(query, (sid, after, sequence)).fetchone()[0]
+    return found
+
+
+def neighbours(db: Connection, entry: Entry) -> list[NewEntry]:
+    """Return the rows of the same artifact or inode before and after *entry*'s, as they are."""
+    query = f"{entries.SELECT} WHERE e.sid = ? AND e.eid != ? AND (e.ino = ? OR (e.kind = 0 AND e.sequence = ?))"
+    sequence = entry.file.sequence if entry.file else None
+    rows = db.execute(
+        f"{query} ORDER BY abs(e.eid - ?) LIMIT 4", (entry.sid, entry.eid, entry.ino, sequence, entry.eid)
+    )
+    found = []
+    for row in rows.fetchall():
+        try:
+            found.append(NewEntry.of(entries.to_entry(row)))
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            continue
+    return [new for new in found if new.kind is entry.kind]
+
+
+def content_of(db: Connection, hash_hex: str) -> int | None:
+    """Return the content (cid) of that hash, or None."""
+    try:
+        row = db.execute("SELECT cid FROM content WHERE hash = ?", (bytes.fromhex(hash_hex),)).fetchone()
+    except ValueError:
+        return None
+    return None if row is None else row[0]
+
+
+def rewrite(db: Connection, eid: int, new: NewEntry) -> bool:
+    """Write *new* as the row *eid*, keeping its validity; tell whether its place was free."""
+    is_file = new.sequence is not None
+    try:
+        db.execute(
+            "UPDATE entry SET folder = ?, name = ?, ino = ?, kind = ?, target = ?, sequence = ?, version = ?,"
+            " content = ?, size = ?, type = ?, mime_type = ?, description = ?, tags = ?, custom = ?,"
+            " created_ns = ?, updated_ns = ?"
+            " WHERE eid = ?",
+            (
+                new.folder, new.name, new.ino, int(new.kind), new.target, new.sequence, new.version, new.content,
+                new.size, new.artifact_type, new.mime_type, new.description,
+                canonical(list(new.tags)) if is_file else None,
+                canonical(new.custom or {}) if is_file else None, new.created_ns, new.updated_ns, eid,
+            ),
+        )  # fmt: skip
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def rewrite_session(db: Connection, rid: int, row: SessionRow) -> None:
+    """Write *row* as the session row *rid*, keeping its validity, unless another session has its directory name."""
+    try:
+        db.execute(
+            "UPDATE session_row SET name = ?, dirname = ?, description = ?, status = ?, tags = ?, metadata = ?,"
+            " parent = ?, ended_ns = ?, failure_reason = ? WHERE rid = ?",
+            (
+                row.name, row.dirname, row.description, str(row.status), canonical(list(row.tags)),
+                canonical(row.metadata), row.parent, row.ended_ns, row.failure_reason, rid,
+            ),
+        )  # fmt: skip
+    except sqlite3.IntegrityError:
+        return
+
+
+def lost_contents(db: Connection) -> list[tuple[int, int | None, str]]:
+    """Return each row (eid) whose content is not in the index, which that was, and its event's line."""
+    query = """
+        SELECT e.eid, e.content, v.line FROM entry e JOIN event v ON v.sid = e.sid AND v.seq = e.seq_from
+        WHERE e.kind = 0 AND (e.content IS NULL OR e.content NOT IN (SELECT cid FROM content))
+    """
+    return list(db.execute(query))
+
+
+def set_content(db: Connection, eid: int, cid: int) -> None:
+    """Have the row *eid* refer to the content *cid*."""
+    db.execute(
+        "UPDATE entry SET content = ?1, size = (SELECT size FROM content WHERE cid = ?1) WHERE eid = ?2", (cid, eid)
+    )
+
+
+def told_hash(line: str) -> str | None:
+    """Return the content's hash that an event's *line* tells, or None."""
+    try:
+        digest = json.loads(line)["hash"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return digest if isinstance(digest, str) and len(digest) == 64 else None
+
+
+def has_told(db: Connection, sid: int) -> bool:
+    """Tell whether the trail of session *sid* says already that its chain is broken."""
+    query = "SELECT 1 FROM event WHERE sid = ? AND kind = 'session.repaired' AND instr(line, '\"broken\":') LIMIT 1"
+    return db.execute(query, (sid,)).fetchone() is not None
+
+
+def size_of(db: Connection, cid: int) -> int:
+    """Return the plain bytes of the content *cid*."""
+    size: int = db.execute("SELECT size FROM content WHERE cid = ?", (cid,)).fetchone()[0]
+    return size
+
+
+def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[NewEntry]:
+    """Return the rows that are left of the artifact *sequence*, oldest first, those that can be read."""
+    query = f"{entries.SELECT} WHERE e.kind = 0 AND e.sid = ? AND e.sequence = ? ORDER BY e.seq_from"
+    found = []
+    for row in db.execute(query, (sid, sequence)).fetchall():
+        try:
+            found.append(NewEntry.of(entries.to_entry(row)))
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            continue
+    return found
+
+
+def homeless(db: Connection) -> list[tuple[int, SessionRow, int]]:
+    """Return the rid, the row and the seq of each session row that can be read and whose session is not there."""
+    query = (
+        "SELECT rid, name, dirname, description, status, tags, metadata, parent, ended_ns, failure_reason, seq_from"
+        " FROM session_row WHERE sid NOT IN (SELECT sid FROM session)"
+    )
+    found = []
+    for rid, name, dirname, text, status, tags, metadata, parent, ended, reason, seq in db.execute(query).fetchall():
+        try:
+            row = SessionRow(
+                name,
+                dirname,
+                text,
+                Status(status),
+                tuple(json.loads(tags)),
+                json.loads(metadata),
+                parent,
+                ended,
+                reason,
+            )
+        except (ValueError, TypeError, RecursionError):
+            continue
+        found.append((rid, row, seq))
+    return found

@@ -1,0 +1,238 @@
+"""The pages of a damaged index, read without SQLite: rows of whatever tree pages can still be made out.
+
+The file format is https://www.sqlite.org/fileformat2.html: chapter 1.6 for b-trees, 2.1 for records, 4 for the WAL.
+A frame of the WAL whose checksum is wrong does not end the reading here, as it does in SQLite: the frames after it are
+checked against the checksum that it carries, so that one flipped byte costs one page and not every commit after it.
+
+Threading: pure functions and one reader of bytes. The file is held in memory by the kernel only.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+MAGIC = b"SQLite format 3\0"
+PAGE_SIZE = 4096
+"""Of every index that this program makes, for when the header does not say."""
+TABLE_LEAF, TABLE_INTERIOR, INDEX_LEAF, INDEX_INTERIOR = 0x0D, 0x05, 0x0A, 0x02
+_MOST_COLUMNS = 64
+
+Value: TypeAlias = "int | float | str | bytes | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A row as a page has it; *rowid* is None in the trees of tables without one."""
+
+    rowid: int | None
+    values: tuple[Value, ...]
+
+
+class Pages:
+    """The pages of the database *path* as its WAL leaves them, the newest version of each."""
+
+    def __init__(self, path: str) -> None:
+        """Open the file and read the WAL beside it."""
+        self._file = open(path, "rb")  # noqa: SIM115 - held until close
+        size = os.fstat(self._file.fileno()).st_size
+        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if size else None
+        self.size = _page_size(self._map[:100] if self._map else b"")
+        self.wal = read_wal(f"{path}-wal", self.size)
+        self.count = max([size // self.size, *self.wal.pages])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._map is not None:
+            self._map.close()
+        self._file.close()
+
+    def page(self, number: int) -> bytes:
+        """Return page *number*, from 1 on; empty where there is none."""
+        found = self.wal.pages.get(number)
+        if found is not None:
+            return found
+        start = (number - 1) * self.size
+        data = self._map[start : start + self.size] if self._map and number > 0 else b""
+        return data if len(data) == self.size else b""
+
+    def children(self, number: int) -> list[int]:
+        """Return the pages below the interior page *number*."""
+        page = self.page(number)
+        kind, start = _kind(page, number)
+        if kind not in {TABLE_INTERIOR, INDEX_INTERIOR}:
+            return []
+        below = [struct.unpack_from(">I", page, at)[0] for at in self._pointers(page, start, 12) if at + 4 <= len(page)]
+        return [*below, struct.unpack_from(">I", page, start + 8)[0]]
+
+    def cells(self, number: int) -> Iterator[Cell | None]:
+        """Yield the rows on page *number*, None for one that cannot be made out."""
+        page = self.page(number)
+        kind, start = _kind(page, number)
+        if kind not in {TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR}:
+            return
+        for at in self._pointers(page, start, 12 if kind == INDEX_INTERIOR else 8):
+            try:
+                yield self._cell(page, at + (4 if kind == INDEX_INTERIOR else 0), has_rowid=kind == TABLE_LEAF)
+            except (ValueError, IndexError, struct.error, OverflowError):
+                yield None
+
+    def _pointers(self, page: bytes, start: int, header: int) -> list[int]:
+        count = struct.unpack_from(">H", page, start + 3)[0]
+        most = (len(page) - start - header) // 2
+        first = start + header
+        return [struct.unpack_from(">H", page, first + 2 * n)[0] for n in range(min(count, most))]
+
+    def _cell(self, page: bytes, at: int, *, has_rowid: bool) -> Cell:
+        length, at = _varint(page, at)
+        rowid: int | None = None
+        if has_rowid:
+            rowid, at = _varint(page, at)
+            rowid -= (1 << 64) if rowid >> 63 else 0
+        return Cell(rowid, record(self._payload(page, at, length, is_table=has_rowid)))
+
+    def _payload(self, page: bytes, at: int, length: int, *, is_table: bool) -> bytes:
+        """Return the *length* bytes that begin at *at* and may go on in overflow pages (chapter 1.6)."""
+        most = self.size - 35 if is_table else (self.size - 12) * 64 // 255 - 23
+        if length <= most:
+            return _exactly(page[at : at + length], length)
+        least = (self.size - 12) * 32 // 255 - 23
+        here = least + (length - least) % (self.size - 4)
+        here = here if here <= most else least
+        parts, rest = [page[at : at + here]], length - here
+        follow = struct.unpack_from(">I", page, at + here)[0]
+        seen: set[int] = set()
+        while rest > 0 and follow and follow not in seen:
+            seen.add(follow)
+            more = self.page(follow)
+            parts.append(_exactly(more, self.size)[4 : 4 + rest])
+            rest, follow = rest - (self.size - 4), struct.unpack_from(">I", more, 0)[0]
+        return _exactly(b"".join(parts), length)
+
+
+@dataclass(frozen=True, slots=True)
+class Wal:
+    """What a WAL holds: the newest version of each page, and how many frames are damaged or follow one that is."""
+
+    pages: dict[int, bytes]
+    damaged: int
+    after: int
+
+
+def read_wal(path: str, page_size: int) -> Wal:
+    """Return what the WAL *path* holds; frames of an unfinished transaction, and of an older WAL, are left out."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return Wal({}, 0, 0)
+    if len(data) < 32:
+        return Wal({}, 1 if data else 0, 0)
+    order = "<" if struct.unpack_from(">I", data, 0)[0] & 1 == 0 else ">"
+    size = struct.unpack_from(">I", data, 8)[0]
+    is_known = size == page_size and struct.unpack_from(">I", data, 0)[0] & ~1 == 0x377F0682
+    return _frames(data, page_size, order, is_known=is_known)
+
+
+def _frames(data: bytes, size: int, order: str, *, is_known: bool) -> Wal:
+    found, open_ones = dict[int, bytes](), dict[int, bytes]()
+    damaged, after, pending = 0 if is_known else 1, 0, 0
+    salts = data[16:24] if is_known else data[40:48]
+    sums: tuple[int, int] = struct.unpack_from(">II", data, 24) if is_known else (0, 0)
+    for at in range(32, len(data) - 24 - size + 1, 24 + size):
+        number, commit = struct.unpack_from(">II", data, at)
+        if data[at + 8 : at + 16] != salts or not 0 < number < 1 << 31:
+            pending += 1
+            sums = struct.unpack_from(">II", data, at + 16)
+            continue
+        page = data[at + 24 : at + 24 + size]
+        told: tuple[int, int] = struct.unpack_from(">II", data, at + 16)
+        real = checksum(page, order, checksum(data[at : at + 8], order, sums))
+        damaged += (real != told) + pending
+        after += bool(damaged) and real == told
+        pending, sums = 0, told
+        open_ones[number] = page
+        if commit:
+            found |= open_ones
+            open_ones = {}
+    return Wal(found, damaged, after)
+
+
+def checksum(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
+    """Return the WAL's checksum of *data*, going on from *sums* (chapter 4.2)."""
+    one, two = sums
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for place in range(0, len(words), 2):
+        one = (one + words[place] + two) & 0xFFFFFFFF
+        two = (two + words[place + 1] + one) & 0xFFFFFFFF
+    return one, two
+
+
+def record(data: bytes) -> tuple[Value, ...]:
+    """Return the values of the record *data* (chapter 2.1); raises ValueError where it is none."""
+    end, at = _varint(data, 0)
+    kinds = []
+    while at < end:
+        kind, at = _varint(data, at)
+        kinds.append(kind)
+    if at != end or len(kinds) > _MOST_COLUMNS:
+        raise ValueError("no record")
+    values = []
+    for kind in kinds:
+        value, at = _value(data, at, kind)
+        values.append(value)
+    if at != len(data):
+        raise ValueError("no record")
+    return tuple(values)
+
+
+_INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+
+
+def _value(data: bytes, at: int, kind: int) -> tuple[Value, int]:
+    if kind in _INTEGERS:
+        end = at + _INTEGERS[kind]
+        return int.from_bytes(_exactly(data[at:end], end - at), "big", signed=True), end
+    if kind == 7:
+        return struct.unpack_from(">d", data, at)[0], at + 8
+    if kind in {0, 8, 9}:
+        return (None if kind == 0 else kind - 8), at
+    if kind < 12:
+        raise ValueError("no record")
+    end = at + (kind - 12) // 2
+    raw = _exactly(data[at:end], end - at)
+    return (raw if kind % 2 == 0 else raw.decode("utf-8")), end
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for place in range(at, at + 8):
+        byte = data[place]
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, place + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+def _exactly(data: bytes, length: int) -> bytes:
+    if len(data) != length:
+        raise ValueError("cut off")
+    return data
+
+
+def _kind(page: bytes, number: int) -> tuple[int, int]:
+    """Return the kind of the tree page and where its header begins: page 1 has the file's before it."""
+    start = 100 if number == 1 else 0
+    return (page[start] if page else 0), start
+
+
+def _page_size(header: bytes) -> int:
+    if header[:16] != MAGIC:
+        return PAGE_SIZE
+    size: int = struct.unpack_from(">H", header, 16)[0]
+    size = 65536 if size == 1 else size
+    return size if size >= 512 and size & (size - 1) == 0 else PAGE_SIZE

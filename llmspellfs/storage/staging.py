@@ -1,0 +1,213 @@
+"""What an archive says, on its way in: kept aside in a database of its own until all of it is verified.
+
+The database is a temporary file without a name, so that any number of records takes little memory, and nothing of them
+is left whatever happens. Records come here one by one, each checked on its own; how they fit together is asked in SQL.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from llmspellfs.errors import Corrupt
+from llmspellfs.model.archive import CHECKPOINT, FILE, INODE, MAX_SPAN, ROW, refuse
+from llmspellfs.storage.archive_rows import Record
+from llmspellfs.storage.erasing import FLEETING_NS
+
+_MAX_DEPTH = 2048
+"""Folders within folders: a path of Linux's has no more."""
+_ENTRY = (*FILE, "target")
+_SCHEMA = f"""
+    CREATE TABLE event (s, seq, kind, at_ns, ends, line, state, sequence, PRIMARY KEY (s, seq)) WITHOUT ROWID;
+    CREATE INDEX event_by_sequence ON event (s, sequence, kind) WHERE sequence IS NOT NULL;
+    CREATE TABLE row (s, {", ".join(ROW)}, PRIMARY KEY (s, seq_from)) WITHOUT ROWID;
+    CREATE TABLE inode (s, {", ".join(INODE)}, PRIMARY KEY (s, ino)) WITHOUT ROWID;
+    CREATE TABLE entry (n INTEGER PRIMARY KEY, s, {", ".join(_ENTRY)});
+    CREATE INDEX entry_by_ino ON entry (s, ino, seq_from);
+    CREATE INDEX entry_by_place ON entry (s, folder, name, seq_from);
+    CREATE INDEX entry_by_seq ON entry (s, seq_from);
+    CREATE TABLE checkpoint (s, {", ".join(CHECKPOINT)}, PRIMARY KEY (s, number)) WITHOUT ROWID;
+    CREATE TABLE content (hash PRIMARY KEY, size, live) WITHOUT ROWID;
+    CREATE TABLE made (cid INTEGER PRIMARY KEY);
+"""
+_APART = """
+    SELECT name FROM (SELECT name, seq_to, lead(seq_from) OVER (PARTITION BY {by} ORDER BY seq_from, n) AS following
+        FROM entry WHERE s = :s AND {which})
+    WHERE following IS NOT NULL AND (seq_to IS NULL OR seq_to > following)
+"""
+_PROBLEMS = (
+    ("two rows of {0!r} hold at once", _APART.format(by="folder, name", which="1")),
+    ("two rows of the inode of {0!r} hold at once", _APART.format(by="ino", which="1")),
+    ("two rows of the sequence of {0!r} hold at once", _APART.format(by="sequence", which="kind = 0")),
+    ("the row of {0!r} is not within the session's events",
+     "SELECT name FROM entry WHERE s = :s AND (seq_to <= seq_from OR max(seq_from, coalesce(seq_to, 0)) > :last)"),
+    ("the inode of {0!r} is the session's, or of two kinds",
+     ("SELECT name FROM entry WHERE s = :s AND ino = :top"
+     " UNION ALL SELECT name FROM entry WHERE s = :s GROUP BY ino HAVING min(kind) <> max(kind)")),
+    ("the inode of {0!r} has no attributes",
+     "SELECT name FROM entry e WHERE s = :s AND NOT EXISTS (SELECT 1 FROM inode i WHERE i.s = :s AND i.ino = e.ino)"),
+    ("inode {0} has attributes and no row",
+     ("SELECT ino FROM inode i WHERE s = :s AND ino <> :top"
+     " AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.s = :s AND e.ino = i.ino)")),
+    ("{0!r} is in no folder",
+     ("SELECT name FROM entry e WHERE s = :s AND folder <> :top"
+     " AND NOT EXISTS (SELECT 1 FROM entry f WHERE f.s = :s AND f.ino = e.folder AND f.kind = 1)")),
+    ("{0!r} is in a folder that is gone",
+     ("SELECT name FROM entry e WHERE s = :s AND folder <> :top AND seq_to IS NULL AND NOT EXISTS"
+     " (SELECT 1 FROM entry f WHERE f.s = :s AND f.ino = e.folder AND f.kind = 1 AND f.seq_to IS NULL)")),
+    ("two sizes of the content {0}",
+     "SELECT hash FROM entry WHERE s = :s AND kind = 0 GROUP BY hash HAVING min(size) <> max(size)"),
+    ("{0!r} has a sequence that is yet to come",
+     "SELECT name FROM entry WHERE s = :s AND sequence >= :next"),
+    ("the row of seq {0} is not followed by the next",
+     ("SELECT seq_from FROM (SELECT seq_from, seq_to, lead(seq_from) OVER (ORDER BY seq_from) AS following FROM row"
+     " WHERE s = :s) WHERE seq_to <= seq_from OR max(seq_from, coalesce(seq_to, 0)) > :last"
+     " OR (following IS NOT NULL AND (seq_to IS NULL OR seq_to > following))")),
+    ("checkpoint {0} is of no save",
+     ("SELECT number FROM checkpoint c WHERE s = :s AND NOT EXISTS"
+     " (SELECT 1 FROM event v WHERE v.s = :s AND v.seq = c.seq AND v.kind = 'session.saved')")),
+)  # fmt: skip
+"""What may be wrong with the records of session `s` together; `next` is its next sequence."""
+_UNCOVERED = f"""
+    SELECT seq FROM event v WHERE s = :s AND seq > :horizon AND state IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM row r WHERE r.s = :s AND r.seq_from = v.seq)
+    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.s = :s AND e.seq_from = v.seq)
+    AND NOT EXISTS (SELECT 1 FROM event p WHERE p.s = :s AND p.sequence = v.sequence AND p.kind = 'artifact.purged')
+    AND NOT EXISTS (SELECT 1 FROM event d WHERE d.s = :s AND d.sequence = v.sequence AND d.kind = 'artifact.deleted'
+                    AND d.seq > v.seq AND d.at_ns - v.at_ns < {FLEETING_NS})
+"""  # noqa: S608
+
+
+class Staging:
+    """The records of one archive; sessions are numbered as they come."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._db = sqlite3.connect("", isolation_level=None)
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", "cache_size = -16000"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._db.close()
+
+    def add(self, table: str, s: int, record: Record, where: str) -> None:
+        """Keep the *record* of session *s* in *table*; raise Corrupt where one of that key is there already."""
+        names = ", ".join(record)
+        marks = ", ".join("?" * (len(record) + 1))
+        try:
+            self._db.execute(f"INSERT INTO {table} (s, {names}) VALUES ({marks})", (s, *record.values()))  # noqa: S608
+        except sqlite3.IntegrityError:
+            raise refuse(where, "two records of one thing") from None
+        except sqlite3.Error as error:
+            raise Corrupt(f"archive: {where}: {error}") from None
+
+    def event_state(self, s: int, seq: int) -> str | None:
+        """Return the hash with which the event *seq* of session *s* covers the row that it made, or None."""
+        row = self._db.execute("SELECT state FROM event WHERE s = ? AND seq = ?", (s, seq)).fetchone()
+        return None if row is None else row[0]
+
+    def check(self, s: int, facts: Record, where: str, *, history: bool) -> None:
+        """Raise Corrupt where the records of session *s*, with these *facts*, do not fit together."""
+        last = facts["seq"] if history else 1 << 62
+        values = {"s": s, "top": facts["ino"], "last": last, "next": facts["next_sequence"]}
+        for why, query in _PROBLEMS:
+            row = self._db.execute(query, values).fetchone()
+            if row is not None:
+                raise refuse(where, why.format(*row))
+        if history:
+            row = self._db.execute(_UNCOVERED, {"s": s, "horizon": facts["horizon_seq"]}).fetchone()
+            if row is not None:
+                raise refuse(where, f"the row that event {row[0]} made is not there")
+        if self._db.execute("SELECT count(*) FROM row WHERE s = ? AND seq_to IS NULL", (s,)).fetchone() != (1,):
+            raise refuse(where, "the session has no row of its own that holds now")
+        if self._db.execute("SELECT 1 FROM inode WHERE s = ? AND ino = ?", (s, facts["ino"])).fetchone() is None:
+            raise refuse(where, "the session's folder has no attributes")
+        first, end = self.span(s)
+        if end - first > MAX_SPAN:
+            raise refuse(where, "inode numbers too far apart")
+        self._check_folders(s, facts["ino"], where)
+
+    def _check_folders(self, s: int, top: int, where: str) -> None:
+        """See that folders are in one another as a tree, those that are there, and all by where they last were."""
+        for which in ("1", "seq_to IS NULL"):
+            query = f"SELECT ino, folder FROM entry WHERE s = ? AND kind = 1 AND {which} ORDER BY n"  # noqa: S608
+            above: dict[int, int] = dict(self._db.execute(query, (s,)))
+            depths = {top: 0}
+            for ino in above:
+                _measure(ino, above, depths, where)
+
+    def note_contents(self) -> tuple[int, int]:
+        """Note which contents the rows of all sessions have; return how many there are and their bytes."""
+        query = "INSERT INTO content SELECT hash, size, max(seq_to IS NULL) FROM entry WHERE kind = 0 GROUP BY hash"
+        self._db.execute(query)
+        found: tuple[int, int] = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM content").fetchone()
+        return found
+
+    def content(self, digest: str) -> tuple[int, bool] | None:
+        """Return what rows say of the content *digest* (hex): its size, and whether a live one has it; or None."""
+        row = self._db.execute("SELECT size, live FROM content WHERE hash = ?", (digest,)).fetchone()
+        return None if row is None else (row[0], bool(row[1]))
+
+    def note_made(self, cids: list[int]) -> None:
+        """Remember that the store has the contents *cids* from here."""
+        self._db.executemany("INSERT OR IGNORE INTO made VALUES (?)", [(cid,) for cid in cids])
+
+    def made(self) -> list[int]:
+        """Return what was noted."""
+        return [row[0] for row in self._db.execute("SELECT cid FROM made")]
+
+    def span(self, s: int) -> tuple[int, int]:
+        """Return the lowest and the highest inode number of session *s*."""
+        found: tuple[int, int] = self._db.execute("SELECT min(ino), max(ino) FROM inode WHERE s = ?", (s,)).fetchone()
+        return found
+
+    def live(self, s: int) -> tuple[int, int, int]:
+        """Return how many rows, live files, and bytes of live files session *s* has."""
+        query = "SELECT count(*), coalesce(sum(kind = 0), 0), coalesce(sum(size), 0) FROM entry WHERE s = ?"
+        count = self._db.execute("SELECT count(*) FROM entry WHERE s = ?", (s,)).fetchone()[0]
+        _, files, size = self._db.execute(f"{query} AND seq_to IS NULL", (s,)).fetchone()
+        return count, files, size
+
+    def rows(self, s: int) -> Iterator[Record]:
+        """Yield the records of the session's own fields, oldest first."""
+        query = f"SELECT {', '.join(ROW)} FROM row WHERE s = ? ORDER BY seq_from"  # noqa: S608
+        for values in self._db.execute(query, (s,)):
+            yield dict(zip(ROW, values, strict=True))
+
+    def events(self, s: int) -> Iterator[tuple[int, str, int, int, str]]:
+        """Yield the events of session *s*: seq, kind, at_ns, where its line ends, and the line."""
+        yield from self._db.execute("SELECT seq, kind, at_ns, ends, line FROM event WHERE s = ? ORDER BY seq", (s,))
+
+    def checkpoints(self, s: int) -> Iterator[tuple[int, int, str | None, int]]:
+        """Yield the checkpoints of session *s*: number, seq, label, at_ns."""
+        yield from self._db.execute(
+            "SELECT number, seq, label, at_ns FROM checkpoint WHERE s = ? ORDER BY number", (s,)
+        )
+
+    def inodes(self, s: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the attributes of session *s*'s inodes, as INODE has their columns."""
+        yield from self._db.execute(f"SELECT {', '.join(INODE)} FROM inode WHERE s = ? ORDER BY ino", (s,))  # noqa: S608
+
+    def entries(self, s: int, *, live_only: bool) -> Iterator[Record]:
+        """Yield the entries of session *s* in their order; live ones by kind, files last and by sequence."""
+        which = "AND seq_to IS NULL ORDER BY kind = 0, sequence, n" if live_only else "ORDER BY n"
+        for values in self._db.execute(f"SELECT {', '.join(_ENTRY)} FROM entry WHERE s = ? {which}", (s,)):  # noqa: S608
+            yield dict(zip(_ENTRY, values, strict=True))
+
+
+def _measure(ino: int, above: dict[int, int], depths: dict[int, int], where: str) -> None:
+    """Note how deep the folder *ino*, and each *above* it, is; raise Corrupt where they never reach the top."""
+    way: list[int] = []
+    while ino not in depths:
+        if ino not in above or len(way) > _MAX_DEPTH:
+            raise refuse(where, "folders that are in one another, or too deep")
+        way.append(ino)
+        ino = above[ino]
+    for depth, each in enumerate(reversed(way), depths[ino] + 1):
+        if depth > _MAX_DEPTH:
+            raise refuse(where, f"folders more than {_MAX_DEPTH} deep")
+        depths[each] = depth

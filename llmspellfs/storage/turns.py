@@ -1,0 +1,53 @@
+"""Whose turn it is at work that goes on for long: locks on files of the store's folder, which end with their process.
+
+Threading: each lock is a descriptor of its own, so that threads of one process are told apart as processes are. A fork
+without exec keeps a lock until it ends too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llmspellfs.storage import disk
+
+ERASING, SCRUBBING = "erasing.lock", "scrub.lock"
+
+
+@contextmanager
+def shared(store: Path | None, name: str) -> Iterator[None]:
+    """Hold *name* in the folder *store* together with any number of others; a store in memory (None) needs none."""
+    with _held(store, name, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def alone(store: Path | None, name: str) -> Iterator[bool]:
+    """Say True, holding *name* in the folder *store* alone, or False at once where anybody else holds it."""
+    with _held(store, name, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_held:
+        yield is_held
+
+
+@contextmanager
+def _held(store: Path | None, name: str, how: int) -> Iterator[bool]:
+    if store is None:
+        yield True
+        return
+    with disk.disk_errors(store):
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = disk.open_lock("turn.lock", store / name, flags, 0o600)
+    try:
+        yield _take(descriptor, how)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    return True

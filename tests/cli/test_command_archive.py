@@ -1,0 +1,82 @@
+"""`export` and `import`: files, pipes, and what they say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.service.archives import members, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Cli:
+    """The command on another store."""
+    command = Cli(tmp_path / "other")
+    command.ok("init")
+    return command
+
+
+@pytest.fixture
+def file(cli: Cli, q4: str, tmp_path: Path) -> str:
+    """An archive of q4."""
+    cli.ok("artifact", "put", "q4", "-", "--name", "d/a", stdin="first")
+    cli.ok("artifact", "put", "q4", "-", "--name", "d/a", stdin="second")
+    path = str(tmp_path / "q4.tar.zst")
+    assert cli.ok("export", "q4", path).startswith(f"{path}: 1 session, 2 contents of 11 B, ")
+    return path
+
+
+def test_a_session_goes_through_a_file(file: str, q4: str, other: Cli) -> None:
+    said = other.ok("import", file)
+    assert said == "q4: imported, with history: 2 contents of 11 B\n"
+    assert other.ok("artifact", "cat", "q4:d/a") == "second"
+    assert other.json("session", "show", "q4")[0]["id"] == q4
+    assert len(other.json("artifact", "history", "q4:d/a")) == 2
+    assert q4 in other.fails("import", file)
+    assert other.json("import", file, "--as", "copy")[0]["sessions"][0]["dirname"] == "copy"
+    assert Path(file).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_session_goes_through_a_pipe(cli: Cli, file: str, other: Cli, child: Callable[..., Any]) -> None:
+    export = child("export", "q4", "-", stdout=subprocess.PIPE)
+    data = export.communicate()[0]
+    assert export.returncode == 0
+    assert data == Path(file).read_bytes()
+    assert "q4: imported" in other.ok("import", "-", stdin=data)
+
+
+def test_an_export_without_history_and_metadata(cli: Cli, file: str, other: Cli, tmp_path: Path) -> None:
+    path = str(tmp_path / "bare")
+    assert "leave out both" in cli.fails("export", "q4", path, "--no-metadata", status=2)
+    assert cli.json("export", "q4", path, "--no-history", "--no-metadata")[0]["contents"] == 1
+    assert other.ok("import", path, "--dry-run").startswith("q4: verified, nothing made, as new sessions")
+    assert other.ok("session", "list") == ""
+    other.ok("import", path)
+    assert (other.json("session", "show", "q4")[0]["tags"], os.listdir(tmp_path / "work")) == ([], [])
+
+
+def test_what_fails_leaves_no_file_and_says_one_line(cli: Cli, q4: str, other: Cli, tmp_path: Path) -> None:
+    assert cli.fails("export", "nobody", str(tmp_path / "x")) == "session not found: nobody"
+    assert cli.fails("export", "q4", str(tmp_path / "no/x"))
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("x.") or name == "x"]
+    assert other.fails("import", str(tmp_path / "nothing")).endswith("No such file or directory")
+    cli.fails("export", "q4", status=2)
+
+
+def test_a_hostile_archive_is_one_line_and_nothing_imported(file: str, other: Cli, tmp_path: Path) -> None:
+    found = members(Path(file).read_bytes())
+    bad = packed([*found, ("../../etc/cron.d/x\x1b[2J", b"x")])
+    line = other.fails("import", "-", stdin=bad)
+    assert line.startswith("corrupt: archive: ")
+    assert "\x1b" not in line
+    assert other.fails("import", file, "--max-size", "1k") == "too large: --max-size = 1024 bytes"
+    assert other.fails("import", file, "--max-entries", "3") == "limit exceeded: --max-entries = 3"
+    assert other.ok("session", "list") == ""

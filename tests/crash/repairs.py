@@ -1,0 +1,139 @@
+"""Harmed stores whose repair is cut or fails; the functions are jobs of `forks`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from llmspellfs import open_store
+from llmspellfs.config import Config
+from llmspellfs.errors import SpellError
+from llmspellfs.storage import disk, faults
+from tests.crash import damage
+
+
+def _make(path: Path) -> None:
+    """Make a small store with a past, in which repairs find what they need."""
+    chance = Random("repairs")
+    with open_store(path, config=Config(), origin=damage.ORIGIN) as store:
+        store.sessions.create("work", tags=["kept"], metadata={"of": "all"})
+        store.artifacts.put("work", "small", b"inline", description="as it was", tags=["one"])
+        store.artifacts.put("work", "small", b"inline, changed")
+        for name in ("one", "two", "three"):
+            store.artifacts.put("work", f"in/{name}", chance.randbytes(70_000))
+        store.sessions.save("work", "first")
+        store.artifacts.put("work", "gone", b"deleted")
+        store.artifacts.delete("work", "gone")
+
+
+def _rows(path: Path) -> None:
+    """Change rows, remove one, add one, open the folder to others, and give a part of it away where that is allowed."""
+    damage.sql(
+        path,
+        "UPDATE entry SET description = 'another' WHERE description = 'as it was' AND seq_to IS NULL",
+        "UPDATE entry SET name = 'other' WHERE name = 'two'",
+        "DELETE FROM entry WHERE name = 'three'",
+        "DELETE FROM entry_label",
+    )
+    damage.blobs(path)[0].parent.chmod(0o755)
+    if os.geteuid() == 0:
+        os.chown(damage.blobs(path)[0], 1, 1)
+
+
+def _content(path: Path) -> None:
+    """Swap the files of two chunks, and change a byte of a third, which is nowhere else."""
+    one, two, three = damage.blobs(path)
+    aside = path / "aside"
+    one.rename(aside)
+    two.rename(one)
+    aside.rename(two)
+    damage.flip(three, 1000, 4)
+
+
+def _with_wal(path: Path) -> None:
+    """Have commits that only the WAL has, as a process leaves it that was killed."""
+    with open_store(path, config=Config()) as store:
+        for number in range(8):
+            store.artifacts.put("work", f"wal/{number}", b"content %d" % number)
+        store.sync()
+        killed = path.with_name("killed")
+        shutil.copytree(path, killed)
+    shutil.rmtree(killed / "spool")
+    shutil.rmtree(path)
+    killed.rename(path)
+
+
+def _wal(path: Path) -> None:
+    """Change a byte within the WAL: what comes before is readable, and what comes after salvaged."""
+    _with_wal(path)
+    assert (path / "index.db-wal").stat().st_size > 32 + 4120 * 8
+    damage.flip(path / "index.db-wal", 32 + 4120 * 5 + 1000, 0x10)
+
+
+def _header(path: Path) -> None:
+    """Destroy the header, and a row that would have its place twice."""
+    damage.sql(path, "UPDATE entry SET description = 'another' WHERE description = 'as it was' AND seq_to IS NULL")
+    with (path / "index.db").open("r+b") as file:
+        file.write(bytes(16))
+
+
+HARMED: dict[str, Callable[[Path], None]] = {
+    "rows": _rows,
+    "content": _content,
+    "a WAL with a gap": _wal,
+    "no header": _header,
+}
+
+
+def harm(name: str, path: str) -> list[Any]:
+    """Make the store that the repair of *name* begins with, and return what can be read of it."""
+    _make(Path(path))
+    HARMED[name](Path(path))
+    return _readable(path)
+
+
+def _readable(path: str) -> list[Any]:
+    """Return what can be read of the store at *path*, asked of a copy."""
+    probe = damage.copied(Path(path), Path(path).with_name("probe"))
+    found = damage.readable(probe)
+    shutil.rmtree(probe)
+    return sorted(map(list, found))
+
+
+def mend(path: str) -> list[str]:
+    """Repair the store and return the steps that it took."""
+    steps: list[str] = []
+    disk.hook = steps.append
+    damage.mended(Path(path))
+    disk.hook = None
+    return steps
+
+
+def mend_cut(path: str, fault: str) -> None:
+    """Repair the store with *fault*, to be killed."""
+    disk.hook = faults.armed(fault)
+    damage.mended(Path(path))
+
+
+def mend_after(path: str) -> dict[str, Any]:
+    """Return what can be read of the store, and after another repair: what is left wrong, and what can be read."""
+    before = _readable(path)
+    report = damage.mended(Path(path))
+    assert set(damage.checked(Path(path)).problems) == set(report.problems)
+    return {"before": before, "problems": sorted(map(str, report.problems)), "after": _readable(path)}
+
+
+def mend_fail(path: str, fault: str) -> dict[str, Any]:
+    """Repair the store with *fault*; return what it raised, and the same as `mend_after`."""
+    disk.hook = hook = faults.armed(fault)
+    error = None
+    try:
+        damage.mended(Path(path))
+    except (SpellError, OSError) as raised:
+        error = type(raised).__name__
+    disk.hook = None
+    return mend_after(path) | {"error": error, "hit": sorted(hook.counts)}

@@ -1,0 +1,182 @@
+"""Power loss: at any moment, what the store said is durable is there, byte for byte, the rest whole or absent."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+from blake3 import blake3
+
+from llmspellfs import Store, open_store
+from llmspellfs.config import Config
+from llmspellfs.errors import NotFound
+from llmspellfs.model.event import Origin
+from llmspellfs.service.engine import Engine
+from llmspellfs.storage import schema
+from llmspellfs.storage.opening import open_rooms
+from tests.crash.power import Disk, Reading
+from tests.crash.recorder import Op, built, describe, record
+from tests.crash.workload import WORKLOADS
+
+READINGS: tuple[Reading, ...] = ("posix", "ordered")
+NAMES = ("new", "migrate", *WORKLOADS)
+_SOON = 16
+"""How many cuts of a workload are tried in a short run; each in both readings."""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("recorder"))
+
+
+@pytest.fixture
+def fast() -> Iterator[Path]:
+    """A folder in memory, where there is one: a state is made and opened for each cut."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="power-", dir=memory if os.access(memory, os.W_OK) else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@dataclass(slots=True)
+class Promised:
+    """What a store has promised by some moment, as the marks before it say."""
+
+    durable: dict[str, str | None] = field(default_factory=dict)
+    since: dict[str, set[str | None]] = field(default_factory=dict)
+    gone: list[tuple[list[str], str]] = field(default_factory=list)
+    lost: list[dict[str, str]] = field(default_factory=list)
+
+    def hear(self, mark: bytes) -> None:
+        for kind, said in json.loads(mark).items():
+            match kind:
+                case "will":
+                    for name, value in said.items():
+                        self.since.setdefault(name, set()).add(value)
+                case "durable":
+                    self.durable, self.since = said, {}
+                case "gone":
+                    self.gone.append((said["chunks"], said["word"]))
+                case "lost":
+                    self.lost.append(said)
+
+    def may_be(self, name: str) -> set[str | None]:
+        return {self.durable.get(name)} | self.since.get(name, set())
+
+
+def check(path: Path, promised: Promised) -> None:
+    """Open what a power cut has left at *path*, and hold it to what was *promised*."""
+    before = b"".join(p.read_bytes() for p in path.glob("index.db*")) if promised.gone else b""
+    with open_store(path, config=Config()) as store:
+        for name in promised.durable.keys() | promised.since.keys():
+            found = content_hash(store, name)
+            assert found in promised.may_be(name), (name, found, promised.may_be(name))
+        for chunks, word in promised.gone:
+            assert word.encode() not in before
+            assert not [chunk for chunk in chunks if (path / "blobs" / chunk[:2] / chunk).exists()]
+        for lost in promised.lost:
+            assert lost["hash"] in {lost_hash(store, lost["item"]), content_hash(store, lost["name"])}, lost
+        report = store.upkeep.fsck()
+        assert report.problems == (), report.problems
+        store.sessions.create("afterwards")
+        store.artifacts.put("afterwards", "probe", b"p" * 200_000)
+        assert store.artifacts.read(store.artifacts.get("afterwards", "probe")) == b"p" * 200_000
+
+
+def content_hash(store: Store, name: str) -> str | None:
+    """Return the BLAKE3 of what is read as the artifact *name*, None where there is none."""
+    try:
+        return blake3(store.artifacts.read(store.artifacts.get("s", name))).hexdigest()
+    except NotFound:
+        return None
+
+
+def lost_hash(store: Store, item: str) -> str | None:
+    try:
+        return blake3(b"".join(store.upkeep.read_lost(item))).hexdigest()
+    except NotFound:
+        return None
+
+
+def cuts(ops: list[Op], count: int, random: Random) -> list[int]:
+    """Return about *count* moments of a recording: its marks and syncs, the calls next to them, and others."""
+    near = {at + step for at, op in enumerate(ops) if op.is_sync or op.is_mark for step in (0, 1, 2)}
+    telling = sorted(at for at in near if at <= len(ops))
+    others = random.sample(range(len(ops) + 1), min(count // 4, len(ops)))
+    picked = telling if len(telling) <= count else random.sample(telling, count)
+    return sorted({*picked, *others})
+
+
+def try_cuts(ops: list[Op], first: Disk, work: Path, count: int, seed: int) -> int:
+    """Cut the power at *count* moments of *ops*, which began with *first*; return how many states held."""
+    disk, promised, done, held = copy.deepcopy(first), Promised(), 0, 0
+    for cut in cuts(ops, count, Random(seed)):
+        for op in ops[done:cut]:
+            if op.is_mark:
+                promised.hear(op.a)
+            else:
+                disk.replay(op)
+        done = cut
+        for reading in READINGS:
+            target = work / "state"
+            disk.materialise(target, reading, (seed, cut))
+            try:
+                check(target / "store", promised)
+            except Exception as error:
+                error.add_note(f"{reading}, seed {seed}, cut {cut}:\n{describe(ops, cut)}")
+                raise
+            finally:
+                shutil.rmtree(target)
+            held += 1
+    return held
+
+
+def make_old(path: Path) -> None:
+    """Make a store of schema 2 with a session and an artifact in it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+        rooms = open_rooms(path, busy_seconds=5)
+        with Store(Engine(rooms, Config(), Origin("uid:0", "api"), time.time_ns, lambda: str(uuid.uuid4()))) as store:
+            store.sessions.create("s")
+            store.artifacts.put("s", "old", b"o" * 300_000)
+
+
+def recorded(library: Path, work: Path, name: str) -> tuple[Disk, list[Op]]:
+    """Record the workload *name* on a store of its own; return what was there before, and what was done."""
+    root = work / "root"
+    root.mkdir()
+    if name == "migrate":
+        make_old(root / "store")
+    elif name != "new":
+        with open_store(root / "store", config=Config()) as store:
+            store.sessions.create("s")
+    return Disk(root), record(library, root, work, "tests.crash.workload", name, str(root / "store"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_durable_survives_a_power_cut(library: Path, fast: Path, name: str) -> None:
+    first, ops = recorded(library, fast, name)
+    assert sum(op.is_mark for op in ops) > 2
+    assert try_cuts(ops, first, fast, _SOON, 1) > _SOON
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_durable_survives_many_power_cuts(library: Path, fast: Path, name: str) -> None:
+    end = time.monotonic() + float(os.environ.get("LLMSPELLFS_SOAK_SECONDS", "60"))
+    first, ops = recorded(library, fast, name)
+    held, seed = 0, 100
+    while time.monotonic() < end:
+        held += try_cuts(ops, first, fast, 80, seed)
+        seed += 1
+    print(f"power loss, {name}: {len(ops)} calls recorded, {held} states held")

@@ -1,0 +1,153 @@
+"""Archives taken apart and put together again, as somebody with bad intentions would."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from tarfile import PAX_FORMAT, TarInfo
+from typing import Any
+
+from blake3 import blake3
+from zstandard import ZstdCompressor, ZstdDecompressor
+
+from llmspellfs import Store
+from llmspellfs.model.archive import Limits
+from llmspellfs.model.event import FIRST_PREV, line_hash, state_hash
+from llmspellfs.service.arrival import new_entry, session_row
+from llmspellfs.storage.archive import ArchiveReader
+
+Records = list[dict[str, Any]]
+
+
+def export(store: Store, *refs: str, **how: Any) -> bytes:
+    """Return the archive of the sessions *refs*."""
+    out = io.BytesIO()
+    store.archive.export(refs, out, **how)
+    return out.getvalue()
+
+
+def take(store: Store, archive: bytes, **how: Any) -> Any:
+    """Import *archive* into *store*."""
+    return store.archive.import_(io.BytesIO(archive), **how)
+
+
+def members(archive: bytes) -> list[tuple[str, bytes]]:
+    """Return the members of a sound *archive*, in order."""
+    reader = ArchiveReader(io.BytesIO(archive), Limits())
+    found = []
+    while (member := reader.next()) is not None:
+        found.append((member.name, b"".join(reader.blocks())))
+    return found
+
+
+def header(name: str, size: int, kind: bytes = b"0", **more: Any) -> bytes:
+    """Return a member's header."""
+    info = TarInfo(name)
+    info.size, info.type, info.mode = size, kind, 0o600
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info.tobuf(PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def tar(found: list[tuple[str, bytes]]) -> bytes:
+    """Return *found* as a tar without its end."""
+    return b"".join(header(name, len(data)) + data + bytes(-len(data) % 512) for name, data in found)
+
+
+def zst(plain: bytes) -> bytes:
+    """Return *plain* as a zstd frame."""
+    return ZstdCompressor(write_checksum=True, write_content_size=False).compress(plain)
+
+
+def plain(archive: bytes) -> bytes:
+    """Return the tar in *archive*."""
+    return ZstdDecompressor().decompressobj().decompress(archive)
+
+
+def packed(found: list[tuple[str, bytes]]) -> bytes:
+    """Return *found* as an archive."""
+    return zst(tar(found) + bytes(1024))
+
+
+@dataclass
+class Forged:
+    """A one-session archive as records that a test changes; all hashes are made right again by `archive`."""
+
+    manifest: dict[str, Any]
+    session: dict[str, Any]
+    events: Records
+    rows: Records
+    inodes: Records
+    entries: Records
+    checkpoints: Records
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """Return the live record of *name*."""
+        return next(one for one in self.entries if one["name"] == name and one["seq_to"] is None)
+
+    def archive(self) -> bytes:
+        """Return it as an archive in which every hash fits."""
+        self._cover()
+        parts = {
+            "session.json": _lines([self.session]), "events.jsonl": self._trail(), "rows.jsonl": _lines(self.rows),
+            "inodes.jsonl": _lines(self.inodes), "entries.jsonl": _lines(self.entries),
+            "checkpoints.jsonl": _lines(self.checkpoints),
+        }  # fmt: skip
+        parts["session.json"] = _lines([self.session])
+        plan = self.manifest["sessions"][0]
+        plan |= {key: self.session[key] for key in ("id", "seq", "head")}
+        plan["parts"] = [
+            {"name": name, "size": len(data), "blake3": blake3(data).hexdigest()} for name, data in parts.items()
+        ]
+        self.manifest["contents"] = {"count": len(self.contents), "bytes": sum(map(len, self.contents.values()))}
+        found = [("manifest.json", json.dumps(self.manifest).encode())]
+        found += [(f"sessions/{plan['id']}/{name}", data) for name, data in parts.items()]
+        found += [(f"contents/{key[:2]}/{key}", data) for key, data in sorted(self.contents.items())]
+        return packed(found)
+
+    def _cover(self) -> None:
+        """Have each event cover the row that begins with it, as far as that can be a row."""
+        for record, state in self._states():
+            if 0 < record["seq_from"] <= len(self.events):
+                self.events[record["seq_from"] - 1]["state"] = state
+
+    def _states(self) -> Iterator[tuple[dict[str, Any], str]]:
+        for record in self.rows + self.entries:
+            try:
+                if "kind" in record:
+                    state = new_entry(record, 0, record["folder"], record["ino"]).state
+                else:
+                    state = session_row(record).state
+                yield record, state_hash(state)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                continue
+
+    def _trail(self) -> bytes:
+        prev, lines = FIRST_PREV, []
+        for event in self.events:
+            event["prev"] = prev
+            lines.append(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+            prev = line_hash(lines[-1])
+        self.session["head"] = prev
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+def forged(archive: bytes, change: Callable[[Forged], object] = lambda _: None) -> bytes:
+    """Return the one-session *archive* after *change*, with all of its hashes made right."""
+    (_, manifest), *rest = members(archive)
+    parts = {name.rpartition("/")[2]: data for name, data in rest if name.startswith("sessions/")}
+    contents = {name.rpartition("/")[2]: data for name, data in rest if name.startswith("contents/")}
+    records = {name: [json.loads(line) for line in data.splitlines()] for name, data in parts.items()}
+    made = Forged(
+        json.loads(manifest), records["session.json"][0], records["events.jsonl"], records["rows.jsonl"],
+        records["inodes.jsonl"], records["entries.jsonl"], records["checkpoints.jsonl"], contents,
+    )  # fmt: skip
+    change(made)
+    return made.archive()
+
+
+def _lines(records: Records) -> bytes:
+    return b"".join(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n" for record in records)

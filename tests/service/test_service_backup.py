@@ -1,0 +1,380 @@
+"""Backups of a store that is used meanwhile, what is left of one that is cut short, and the way back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from llmspellfs import Store, open_store
+from llmspellfs.config import Config
+from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NotSupported, SpellError, StoreUnusable
+from llmspellfs.service.backup import restore_store
+from llmspellfs.storage import disk
+
+BIG = 2 << 20
+ROOT = Path(__file__).parents[2]
+TABLES = (
+    "session", "session_row", "session_label", "entry", "entry_label", "event", "inode", "content", "content_chunk",
+    "chunk", "checkpoint", "state",
+)  # fmt: skip
+
+
+@pytest.fixture
+def filled(sqlite_store: Store) -> Store:
+    """A store with large and small content, history, and something lost."""
+    sqlite_store.sessions.create("s")
+    for number in range(4):
+        sqlite_store.artifacts.put("s", f"big{number}", os.urandom(BIG))
+        sqlite_store.artifacts.put("s", f"d/small{number}", os.urandom(100))
+    sqlite_store.artifacts.put("s", "big0", os.urandom(BIG))
+    sqlite_store.sessions.save("s")
+    sqlite_store.intake.lose(b"lost bytes", None, "x", "for a test")
+    return sqlite_store
+
+
+def blobs(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "blobs").rglob("*") if path.is_file()}
+
+
+def path_of(store: Store) -> Path:
+    assert store.path is not None
+    return store.path
+
+
+def rows(store: Store) -> list[object]:
+    with store.engine.index.snapshot() as db:
+        return [db.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3").fetchall() for name in TABLES]
+
+
+def check(folder: Path) -> list[object]:
+    """Return the rows of the store in *folder*, which must be whole and its owner's alone."""
+    assert folder.stat().st_mode & 0o777 == 0o700
+    with open_store(folder, config=Config()) as store:
+        found = rows(store)
+        assert store.upkeep.fsck().problems == ()
+    return found
+
+
+def test_a_backup_is_a_store_that_equals_the_source(filled: Store, tmp_path: Path) -> None:
+    report = filled.upkeep.backup(tmp_path / "b")
+    assert check(tmp_path / "b") == rows(filled)
+    assert blobs(tmp_path / "b") == blobs(path_of(filled))
+    assert (report.chunks, report.linked, report.copied, report.removed, report.lost, report.missing) == (
+        len(blobs(path_of(filled))), len(blobs(path_of(filled))), 0, 0, 1, ()
+    )  # fmt: skip
+    with open_store(tmp_path / "b", config=Config()) as copy:
+        assert [item.name for item in copy.upkeep.lost()] == ["x"]
+        assert copy.upkeep.stats().events == report.event
+    one = next(iter(blobs(tmp_path / "b")))
+    assert os.path.samefile(tmp_path / "b/blobs" / one[:2] / one, path_of(filled) / "blobs" / one[:2] / one)
+
+
+def test_without_links_nothing_is_shared(filled: Store, tmp_path: Path) -> None:
+    report = filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    assert (report.linked, report.copied) == (0, len(blobs(path_of(filled))))
+    assert {path.stat().st_nlink for path in (tmp_path / "b/blobs").rglob("*") if path.is_file()} == {1}
+    assert check(tmp_path / "b") == rows(filled)
+
+
+@pytest.mark.parametrize("hardlink", [True, False])
+def test_a_second_backup_brings_only_what_is_new(
+    filled: Store, tmp_path: Path, clock: list[int], hardlink: bool
+) -> None:
+    first = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    again = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    assert (again.linked, again.copied, again.removed, again.event) == (0, 0, 0, first.event)
+    filled.artifacts.put("s", "new", os.urandom(1 << 18))
+    filled.artifacts.purge("s", "big1")
+    for item in filled.upkeep.lost():
+        filled.upkeep.recover(item.id, "s", "found")
+    third = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    assert third.linked + third.copied == 1
+    assert third.removed >= 1
+    assert third.lost == 0
+    assert blobs(tmp_path / "b") == blobs(path_of(filled))
+    assert check(tmp_path / "b") == rows(filled)
+    assert filled.upkeep.backup(tmp_path / "b", hardlink=hardlink).event == third.event
+
+
+def test_a_backup_that_was_looked_at_is_taken_and_one_that_was_used_is_not(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    check(tmp_path / "b")
+    filled.upkeep.backup(tmp_path / "b")
+    with open_store(tmp_path / "b", config=Config()) as copy:
+        with pytest.raises(StoreUnusable, match="in use"):
+            filled.upkeep.backup(tmp_path / "b")
+        copy.artifacts.put("s", "mine", b"written into the backup")
+    with pytest.raises(InvalidValue, match="used as a store"):
+        filled.upkeep.backup(tmp_path / "b")
+    with open_store(tmp_path / "b", config=Config()) as copy:
+        assert copy.artifacts.read(copy.artifacts.get("s", "mine")) == b"written into the backup"
+
+
+def test_a_folder_that_is_no_place_for_it_is_refused_and_left_alone(
+    filled: Store, tmp_path: Path, clock: list[int]
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine").write_text("x")
+    (tmp_path / "file").write_text("x")
+    with open_store(tmp_path / "other", config=Config()) as other:
+        other.upkeep.backup(tmp_path / "others")
+    (tmp_path / "link").symlink_to(path_of(filled))
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/backup.json").write_text('{"format": 1')
+    store = path_of(filled)
+    for place in ("full", "file", "other", "others", "link", "odd", "."):
+        with pytest.raises(InvalidValue):
+            filled.upkeep.backup(tmp_path / place)
+    for inside in (store, store / "blobs", store / "new/deep"):
+        with pytest.raises(InvalidValue):
+            filled.upkeep.backup(inside)
+    assert sorted(os.listdir(tmp_path / "full")) == ["mine"]
+    assert not (store / "new").exists()
+
+
+def test_a_store_in_memory_has_no_backup(tmp_path: Path) -> None:
+    with open_store(None, backend="memory", config=Config()) as store, pytest.raises(NotSupported):
+        store.upkeep.backup(tmp_path / "b")
+
+
+def test_an_empty_folder_and_umask_make_a_private_one(filled: Store, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    finally:
+        os.umask(before)
+    for path in [tmp_path / "b", *(tmp_path / "b").rglob("*")]:
+        assert path.lstat().st_mode & 0o077 == 0, path
+
+
+def test_a_chunk_that_the_store_lacks_is_told_and_the_older_copy_kept(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    victim = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
+    aside = victim.rename(tmp_path / "aside")
+    assert filled.upkeep.backup(tmp_path / "new").missing == (victim.name,)
+    assert filled.upkeep.backup(tmp_path / "b").missing == ()
+    assert check(tmp_path / "b") == rows(filled)
+    aside.rename(victim)
+    assert filled.upkeep.backup(tmp_path / "new").missing == ()
+    check(tmp_path / "new")
+
+
+def test_no_chunk_is_missed_while_others_write_collect_and_purge(filled: Store, tmp_path: Path) -> None:
+    ending = threading.Event()
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            with open_store(filled.path, config=Config()) as store:
+                store.sessions.create(f"w{number}")
+                turn = 0
+                while not ending.is_set():
+                    turn += 1
+                    content = os.urandom(300_000)
+                    store.artifacts.put(f"w{number}", "a", content)
+                    store.artifacts.purge(f"w{number}", "a")
+                    if turn % 5 == 0:
+                        store.upkeep.gc(grace_seconds=0)
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    try:
+        until = time.monotonic() + 3
+        rounds = 0
+        while time.monotonic() < until or rounds < 3:
+            report = filled.upkeep.backup(tmp_path / "b")
+            assert report.missing == ()
+            rounds += 1
+    finally:
+        ending.set()
+        for worker in workers:
+            worker.join()
+    assert failures == []
+    check(tmp_path / "b")
+
+
+def test_a_backup_is_of_one_moment(filled: Store, tmp_path: Path) -> None:
+    """A writer copies a number into two artifacts in turn: the second is never ahead of the first."""
+    ending = threading.Event()
+
+    def write() -> None:
+        with open_store(filled.path, config=Config()) as store:
+            for turn in range(10_000):
+                for name in ("first", "second"):
+                    store.artifacts.put("s", name, str(turn).encode())
+                if ending.is_set():
+                    return
+
+    worker = threading.Thread(target=write)
+    worker.start()
+    try:
+        for number in range(5):
+            time.sleep(0.1)
+            filled.upkeep.backup(tmp_path / f"b{number}")
+    finally:
+        ending.set()
+        worker.join()
+    for number in range(5):
+        with open_store(tmp_path / f"b{number}", config=Config()) as copy:
+            if "second" in {one.name for one in copy.artifacts.list("s")}:
+                first, second = (
+                    int(copy.artifacts.read(copy.artifacts.get("s", name))) for name in ("first", "second")
+                )
+                assert first - second in {0, 1}
+            assert copy.upkeep.fsck().problems == ()
+
+
+class Fault(OSError):
+    """The disk that fails in these tests."""
+
+
+@pytest.mark.parametrize("hardlink", [True, False])
+def test_a_backup_that_fails_at_any_step_leaves_the_one_before_whole(
+    filled: Store, tmp_path: Path, hardlink: bool
+) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    before = rows(filled)
+    filled.artifacts.put("s", "more", os.urandom(BIG))
+    filled.artifacts.purge("s", "big2")
+    after = rows(filled)
+    number, done = 0, False
+    while not done:
+        number += 1
+        hits = [0]
+
+        def fail(name: str, hits: list[int] = hits, number: int = number) -> None:
+            hits[0] += name.startswith("backup.")
+            if hits[0] == number and name.startswith("backup."):
+                raise Fault(5, "input/output error")
+
+        disk.hook = fail
+        try:
+            filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+            done = True
+        except SpellError:
+            pass
+        finally:
+            disk.hook = None
+        if number % 5 == 1 and not done:
+            with closing(sqlite3.connect(tmp_path / "b/index.db")) as db:
+                count = db.execute("SELECT count(*) FROM event").fetchone()[0]
+            assert count in {len(before[5]), len(after[5])}  # type: ignore[arg-type]
+    assert number > 10
+    assert check(tmp_path / "b") == after
+    assert blobs(tmp_path / "b") == blobs(path_of(filled))
+
+
+_KILLED = """
+import os, sys
+from llmspellfs import open_store
+from llmspellfs.config import Config
+with open_store(sys.argv[1], config=Config()) as store:
+    store.upkeep.backup(sys.argv[2])
+"""
+
+
+KILLS = ("backup.snapshot_fsync", "backup.link#2", "backup.index", "backup.index.done", "backup.unlink")
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_backup_that_is_killed_leaves_the_one_before_whole(filled: Store, tmp_path: Path, name: str) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    before = rows(filled)
+    for number in range(3):
+        filled.artifacts.put("s", f"more{number}", os.urandom(BIG))
+    filled.artifacts.purge("s", "big2")
+    after = rows(filled)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), disk.ARMED_BY: f"kill:{name}"}
+    words = [sys.executable, "-c", _KILLED, str(path_of(filled)), str(tmp_path / "b")]
+    assert subprocess.run(words, env=environment, check=False).returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(f"file:{tmp_path}/b/index.db?mode=ro", uri=True)) as db:
+        events = db.execute("SELECT count(*) FROM event").fetchone()[0]
+        named = {row[0].hex() for row in db.execute("SELECT hash FROM chunk WHERE data IS NULL")}
+    assert events in {len(before[5]), len(after[5])}  # type: ignore[arg-type]
+    assert named <= blobs(tmp_path / "b")
+    filled.upkeep.backup(tmp_path / "b")
+    assert check(tmp_path / "b") == after
+    assert blobs(tmp_path / "b") == blobs(path_of(filled))
+
+
+def test_a_first_backup_that_is_killed_goes_on(filled: Store, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), disk.ARMED_BY: "kill:backup.link#3"}
+    words = [sys.executable, "-c", _KILLED, str(path_of(filled)), str(tmp_path / "b")]
+    assert subprocess.run(words, env=environment, check=False).returncode == -signal.SIGKILL
+    report = filled.upkeep.backup(tmp_path / "b")
+    assert 0 < report.linked < report.chunks
+    assert check(tmp_path / "b") == rows(filled)
+
+
+def test_a_restored_store_is_the_one_that_was_backed_up(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    report = restore_store(tmp_path / "b", tmp_path / "new/r")
+    assert (report.lost, report.moved_aside) == (1, None)
+    assert check(tmp_path / "new/r") == rows(filled)
+    assert not {path.name for path in (tmp_path / "new/r").iterdir()} & {"backup.json", "index.db.part"}
+    assert os.listdir(tmp_path / "new") == ["r"]
+    with open_store(tmp_path / "new/r", config=Config()) as store:
+        store.artifacts.put("s", "more", b"x")
+    filled.upkeep.backup(tmp_path / "b")
+
+
+def test_a_harmed_backup_is_not_restored_and_nothing_is_left(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    victim = max((path for path in (tmp_path / "b/blobs").rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)
+    sound = victim.read_bytes()
+    for harmed in (sound[:-1], bytes([sound[0] ^ 1]) + sound[1:], None):
+        victim.unlink() if harmed is None else victim.write_bytes(harmed)
+        with pytest.raises(Corrupt, match=victim.name):
+            restore_store(tmp_path / "b", tmp_path / "r")
+        assert not [name for name in os.listdir(tmp_path) if "restoring" in name or name == "r"]
+
+
+def test_a_store_that_is_there_is_moved_aside_by_force_alone(filled: Store, tmp_path: Path, clock: list[int]) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    with open_store(tmp_path / "r", config=Config()) as other:
+        other.sessions.create("mine")
+        with pytest.raises(StoreUnusable, match="in use"):
+            restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    with pytest.raises(AlreadyExists):
+        restore_store(tmp_path / "b", tmp_path / "r")
+    for _ in range(2):
+        report = restore_store(tmp_path / "b", tmp_path / "r", force=True, now=lambda: clock[0])
+    assert report.moved_aside == f"{tmp_path}/r.20261121T120000Z-1"
+    with open_store(tmp_path / "r.20261121T120000Z", config=Config()) as other:
+        assert [session.name for session in other.sessions.list()] == ["mine"]
+    assert check(tmp_path / "r") == rows(filled)
+
+
+def test_what_is_no_backup_is_not_restored(filled: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusable):
+        restore_store(tmp_path / "nothing", tmp_path / "r")
+    filled.upkeep.backup(tmp_path / "b")
+    for target in (tmp_path / "b", tmp_path / "b/inside", tmp_path):
+        with pytest.raises(InvalidValue):
+            restore_store(tmp_path / "b", target)
+
+
+def test_a_backup_on_a_medium_that_cannot_be_written_to_is_restored(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    paths = [tmp_path / "b", *(tmp_path / "b").rglob("*")]
+    for path in paths:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        restore_store(tmp_path / "b", tmp_path / "r")
+    finally:
+        for path in paths:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    assert check(tmp_path / "r") == rows(filled)
