@@ -117,4 +117,4 @@ class Intake:
 
     def _is_known(self, chunk_hash: bytes) -> bool:
         with self._engine.index.read() as db:
-            return contents.is_known_chunk(db, chunk_hash)
+            return contents.is_known_chunk(db, chunk_hash, self._engine.rooms.blobs)

@@ -27,7 +27,7 @@ _MOST = 500
 """Values of one question; a question of this length is prepared once."""
 _MARKS = ",".join("?" * _MOST)
 _TAKEN = "SELECT name FROM entry WHERE folder = ? AND seq_to IS NULL AND name IN"
-_KNOWN = "SELECT hash, cid, size, stored_size, condemned_ns FROM content WHERE hash IN"
+_KNOWN = "SELECT hash, cid, size, stored_size, condemned_ns, codec, data FROM content WHERE hash IN"
 _CONTENT = "INSERT INTO content (cid, hash, size, stored_size, codec, data)"
 _CONTENT_ROW = "(?, ?, ?, ?, ?, ?)"
 _INODE = "INSERT INTO inode (ino, mode, uid, gid, mtime_ns, ctime_ns, atime_ns) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -89,7 +89,7 @@ def place_all(db: Connection, staged: Sequence[Staged], blobs: BlobStore) -> dic
     waiting: list[Staged] = []
     for digest, one in once.items():
         row = known.get(digest)
-        if row is not None and row[3] is None:
+        if row is not None and row[3:] == (None, one.codec, one.data):
             placed[digest] = Placed(row[0], digest.hex(), row[1], row[2])
         elif row is None and one.data is not None:
             waiting.append(one)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from llmspellfs.errors import Corrupt, Vanished
 from llmspellfs.storage.blobs import BlobStore
+from llmspellfs.storage.codec import decode_checked
 from llmspellfs.storage.content import ChunkRef
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.ingest import KNOWN, Staged, StagedChunk
@@ -32,11 +33,14 @@ def place(db: Connection, staged: Staged, blobs: BlobStore) -> Placed:
     collection cannot take it away. Raises Vanished where one is not there.
     """
     row = db.execute(
-        "SELECT cid, size, stored_size, condemned_ns FROM content WHERE hash = ?", (staged.hash,)
+        "SELECT cid, size, stored_size, condemned_ns, codec, data FROM content WHERE hash = ?", (staged.hash,)
     ).fetchone()
     if row is not None:
         if row[3] is not None:
             _pardon(db, row[0])
+        _heal(db, "content", staged, row[4:])
+        for chunk in staged.chunks:
+            _heal_chunk(db, chunk, blobs)
         return Placed(row[0], staged.hash.hex(), row[1], row[2])
     kids = [(chunk.start, _place_chunk(db, chunk, blobs)) for chunk in staged.chunks]
     cursor = db.execute(
@@ -55,6 +59,29 @@ def place(db: Connection, staged: Staged, blobs: BlobStore) -> Placed:
     return Placed(cid, staged.hash.hex(), staged.size, stored)
 
 
+def _heal(db: Connection, table: str, staged: Staged | StagedChunk, has: tuple[int | None, bytes | None]) -> None:
+    """Put what is *staged* in place of the bytes that the index *has*, should they be harmed.
+
+    What is stored again is acknowledged, and so must be readable then, whatever has become of it before.
+    """
+    if staged.data is None or has[1] is None or (staged.codec, staged.data) == has:
+        return
+    try:
+        decode_checked(has[0] or 0, has[1], staged.size, staged.hash)
+    except Corrupt:
+        query = f"UPDATE {table} SET codec = ?, data = ? WHERE hash = ?"  # noqa: S608 - a name of ours
+        db.execute(query, (staged.codec, staged.data, staged.hash))
+
+
+def _heal_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> None:
+    if chunk.data is None:
+        return
+    has = db.execute("SELECT codec, data FROM chunk WHERE hash = ?", (chunk.hash,)).fetchone()
+    if has is None or (has[1] is None and blobs.exists(chunk.hash.hex())):
+        return
+    _heal(db, "chunk", chunk, (has[0], has[1] or b""))
+
+
 def _pardon(db: Connection, cid: int) -> None:
     db.execute("UPDATE content SET condemned_ns = NULL WHERE cid = ?", (cid,))
     db.execute(
@@ -66,6 +93,7 @@ def _pardon(db: Connection, cid: int) -> None:
 def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
     row = db.execute("SELECT kid, condemned_ns FROM chunk WHERE hash = ?", (chunk.hash,)).fetchone()
     if row is not None:
+        _heal_chunk(db, chunk, blobs)
         if row[1] is not None:
             db.execute("UPDATE chunk SET condemned_ns = NULL WHERE kid = ?", (row[0],))
         return int(row[0])
@@ -79,10 +107,14 @@ def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
     return cursor.lastrowid
 
 
-def is_known_chunk(db: Connection, chunk_hash: bytes) -> bool:
-    """Tell whether the index has the chunk and nothing has condemned it."""
-    query = "SELECT 1 FROM chunk WHERE hash = ? AND condemned_ns IS NULL"
-    return db.execute(query, (chunk_hash,)).fetchone() is not None
+def is_known_chunk(db: Connection, chunk_hash: bytes, blobs: BlobStore) -> bool:
+    """Tell whether the index has the chunk and its file is there, not found harmed and not condemned."""
+    query = (
+        "SELECT data IS NULL FROM chunk WHERE hash = ?1 AND condemned_ns IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM harm WHERE hash = ?1)"
+    )
+    row = db.execute(query, (chunk_hash,)).fetchone()
+    return row is not None and (not row[0] or blobs.exists(chunk_hash.hex()))
 
 
 def is_known_content(db: Connection, digest: bytes) -> bool:

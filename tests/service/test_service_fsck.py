@@ -11,6 +11,7 @@ import pytest
 from llmspellfs import open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import StoreUnusable
+from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.check_findings import FsckReport
 from tests.crash import damage as harm
 
@@ -155,3 +156,44 @@ def test_an_index_that_is_gone_is_said_to_be(path: Path) -> None:
 
 def test_a_report_is_one_json_object() -> None:
     assert json.loads(json.dumps(FsckReport((), 1, 2, 3, 4).document()))["ok"] is True
+
+
+@pytest.mark.parametrize("harm", ["gone", "altered"])
+def test_storing_a_harmed_content_again_heals_it(tmp_path: Path, harm: str) -> None:
+    content = os.urandom(300_000)
+    with open_store(tmp_path / "s", config=Config()) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "a", content)
+        (blob,) = (path for path in (tmp_path / "s" / "blobs").rglob("*") if path.is_file())
+        if harm == "gone":
+            blob.unlink()
+        else:
+            blob.write_bytes(b"x" + blob.read_bytes()[1:])
+            store.upkeep.scrub()
+        store.engine.rooms.cache.clear()
+        store.artifacts.put("s", "b", content)
+        assert store.artifacts.read(store.artifacts.get("s", "b")) == content
+        assert store.artifacts.read(store.artifacts.get("s", "a")) == content
+        assert store.upkeep.fsck().ok
+
+
+def test_storing_a_harmed_small_content_again_heals_it(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s", config=Config()) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "a", b"as it was")
+        with store.engine.index.write() as db:
+            db.execute("UPDATE content SET data = x'00'")
+        store.artifacts.put("s", "b", b"as it was")
+        assert store.artifacts.read(store.artifacts.get("s", "b")) == b"as it was"
+        assert store.upkeep.fsck().ok
+
+
+def test_a_batch_heals_harmed_contents_that_are_in_it(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s", config=Config()) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "a", b"as it was")
+        with store.engine.index.write() as db:
+            db.execute("UPDATE content SET data = x'00'")
+        store.artifacts.put_many("s", [NewArtifact("b", b"as it was"), NewArtifact("c", b"new")])
+        assert store.artifacts.read(store.artifacts.get("s", "b")) == b"as it was"
+        assert store.upkeep.fsck().ok

@@ -95,7 +95,7 @@ def test_a_chunk_that_vanished_while_it_was_staged_is_refused(db: sqlite3.Connec
 
 def test_known_chunks_take_the_rows_that_are_there(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
     place(db, blobs, BIG)
-    more = stage_bytes(BIG + b"tail", blobs, 1024, known=lambda digest: contents.is_known_chunk(db, digest))
+    more = stage_bytes(BIG + b"tail", blobs, 1024, known=lambda digest: contents.is_known_chunk(db, digest, blobs))
     assert KNOWN in {chunk.codec for chunk in more.chunks}
     assert read(db, blobs, contents.place(db, more, blobs).cid) == BIG + b"tail"
 
@@ -124,7 +124,7 @@ def test_condemned_content_is_pardoned_by_being_stored_or_used_again(
 ) -> None:
     first, second, third = (place(db, blobs, data) for data in (BIG, b"small", b"used"))
     condemn(db, 100)
-    assert not contents.is_known_chunk(db, contents.load_refs(db, first.cid)[1][0].hash)
+    assert not contents.is_known_chunk(db, contents.load_refs(db, first.cid)[1][0].hash, blobs)
     assert place(db, blobs, BIG) == first
     assert place(db, blobs, b"small") == second
     refer(db, third.cid)
