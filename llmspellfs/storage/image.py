@@ -18,14 +18,14 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from llmspellfs.errors import StoreBusy, StoreUnusable
+from llmspellfs.errors import StoreUnusable
+from llmspellfs.storage import turns
 from llmspellfs.storage.mounts import is_superblock_read_only
 from llmspellfs.storage.swap import READY
 
@@ -155,19 +155,7 @@ def _nobody_opening(root: Path, busy_seconds: float) -> Iterator[None]:
         yield
         return
     try:
-        deadline = time.monotonic() + busy_seconds
-        while not _shared(descriptor):
-            if time.monotonic() > deadline:
-                raise StoreBusy(busy_seconds)
-            time.sleep(0.005)
+        turns.wait_for(descriptor, fcntl.LOCK_SH, busy_seconds)
         yield
     finally:
         os.close(descriptor)
-
-
-def _shared(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmspellfs.errors import NoSpace, StoreBusy, StoreUnusable
-from llmspellfs.storage import disk
+from llmspellfs.errors import NoSpace, StoreUnusable
+from llmspellfs.storage import disk, turns
 from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
 from llmspellfs.storage.content import ChunkCache
 from llmspellfs.storage.index import Index
@@ -193,22 +193,10 @@ def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
     except OSError as error:
         raise disk.mapped(path, error) from None
     try:
-        deadline = time.monotonic() + busy_seconds
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise StoreBusy(busy_seconds)
-            time.sleep(0.005)
+        turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _first_values(index: Index) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from llmspellfs.errors import StoreBusy
 from llmspellfs.storage import disk
 
+_PAUSE = 0.005
 ERASING, SCRUBBING = "erasing.lock", "scrub.lock"
 
 
@@ -43,6 +46,15 @@ def _held(store: Path | None, name: str, how: int) -> Iterator[bool]:
         yield _take(descriptor, how)
     finally:
         os.close(descriptor)
+
+
+def wait_for(descriptor: int, how: int, seconds: float) -> None:
+    """Return with the lock of *descriptor*, `LOCK_SH` or `LOCK_EX`; raise StoreBusy after *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not _take(descriptor, how | fcntl.LOCK_NB):
+        if time.monotonic() > deadline:
+            raise StoreBusy(seconds)
+        time.sleep(_PAUSE)
 
 
 def _take(descriptor: int, how: int) -> bool:
