@@ -16,8 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-_SHARED = {errno.ENOENT, errno.EEXIST, errno.ENODATA}
-"""What may happen where others are at work too; a file that another is just making has no version yet."""
+_SHARED = {errno.ENOENT, errno.ESTALE, errno.EEXIST, errno.ENODATA}
+"""What may happen where others are at work too; a file that another is just making has no version yet.
+
+ESTALE is ENOENT for a file that others have renamed or removed twice while it was looked up twice.
+"""
 
 
 class Load:
