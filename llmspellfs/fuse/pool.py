@@ -25,7 +25,7 @@ import errno
 import os
 import select
 import signal
-import sys
+import struct
 import threading
 import time
 from contextlib import nullcontext
@@ -39,7 +39,6 @@ from llmspellfs.fuse.replacing import Replacing
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import FrameType
 
 WAKE = signal.SIGUSR1
 """Interrupts a thread's read of the device; needs a handler that does nothing, set with `signal.signal`."""
@@ -53,8 +52,41 @@ _SHIFT = 0.1
 """Seconds for which a thread of the reserve serves before it looks whether it still has to."""
 
 _local = threading.local()
-Calls: TypeAlias = "dict[int, FrameType]"
-"""The call that each thread is in: the frame of the callback."""
+
+
+class _Thread:
+    """A thread that serves, as another one sees it: from its buffer and from the kernel, at no cost to itself.
+
+    Looking at its Python frames would do too, but while they run that is not safe in CPython 3.11.
+    """
+
+    def __init__(self, request: memoryview) -> None:
+        """Be the calling thread, which receives into *request*."""
+        self._request = request
+        self._path = f"/proc/self/task/{threading.get_native_id()}/syscall"
+
+    def serves(self) -> int:
+        """Return the number of the request that it serves, or, while it waits, served last."""
+        number: int = _UNIQUE.unpack_from(self._request)[0]
+        return number
+
+    def is_waiting(self, device: int) -> bool:
+        """Tell whether it is in a call of the kernel on the *device* (a descriptor), as while it waits for a request.
+
+        Where the kernel does not say, it is taken to be.
+        """
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                words = file.read(64).split()
+        except OSError:
+            return True
+        return len(words) > 1 and int(words[1], 16) == device
+
+
+_UNIQUE = struct.Struct("=8xQ")
+"""Of `struct fuse_in_header`: the request's number."""
+Calls: TypeAlias = dict[_Thread, int]
+"""The request that each thread is busy with."""
 
 
 def current_request() -> memoryview:
@@ -95,6 +127,8 @@ class Pool:
         self._alive: set[int] = set()
         """The threads that a signal may be sent to."""
         self._serving: set[int] = set()
+        self._threads_at: dict[int, _Thread] = {}
+        """How each thread that has a buffer is seen."""
         self._is_ending = self._is_watched = False
         self._bell = os.eventfd(0, os.EFD_CLOEXEC)
         """Readable once the end has come: it wakes who watches."""
@@ -152,6 +186,7 @@ class Pool:
         with self._lock:
             self._alive.discard(threading.get_ident())
             self._serving.discard(threading.get_ident())
+            self._threads_at.pop(threading.get_ident(), None)
             self._left -= 1
             is_last = not self._left
         if is_last:
@@ -167,10 +202,15 @@ class Pool:
         return received
 
     def _introduce(self, request: memoryview) -> None:
-        _local.request = request
+        self._receive_into(request)
         with self._lock:
             self._strangers -= 1
             self._choose()
+
+    def _receive_into(self, request: memoryview) -> None:
+        _local.request = request
+        with self._lock:
+            self._threads_at[threading.get_ident()] = _Thread(request)
 
     def _listen(self, wanted: bool) -> None:
         with self._lock:
@@ -237,26 +277,26 @@ class Pool:
         return None
 
     def _calls(self) -> Calls | None:
-        """Return the calls that all serving threads are in, or None where one is in none."""
+        """Return the requests that all serving threads are busy with, or None where one waits for its next."""
         with self._lock:
-            serving = list(self._serving)
-        frames, calls = _frames(), {}
-        for ident in serving:
-            call = _call_in(frames.get(ident))
-            if call is None:
+            threads = [self._threads_at.get(ident) for ident in self._serving]
+        calls: Calls = {}
+        for thread in threads:
+            if thread is None or thread.is_waiting(self._channel.fd):
                 return None
-            calls[ident] = call
+            calls[thread] = thread.serves()
         return calls
 
     def _is_still(self, calls: Calls) -> bool:
-        frames = _frames()
-        return all(_call_in(frames.get(ident)) is call for ident, call in calls.items())
+        return all(
+            thread.serves() == call and not thread.is_waiting(self._channel.fd) for thread, call in calls.items()
+        )
 
     def _serve(self, stuck: Calls) -> None:
         """Serve until one of the threads that are *stuck* is back."""
         size, channel = self._channel.size, ADDRESS(ctypes.addressof(self._channel))
         buffer = ctypes.create_string_buffer(size)
-        _local.request = memoryview(buffer)
+        self._receive_into(memoryview(buffer))
         until = time.monotonic() + _SHIFT
         while not self._is_ending:
             received = self._receive(ctypes.byref(channel), ctypes.addressof(buffer), size)
@@ -268,21 +308,3 @@ class Pool:
                 if not self._is_still(stuck):
                     return
                 until = time.monotonic() + _SHIFT
-
-
-_LOOPS = frozenset({Pool._run.__code__, Pool._serve.__code__})  # noqa: SLF001 - this module's own
-
-
-def _frames() -> Calls:
-    """Return where each thread is; asking the threads themselves would cost each request something."""
-    return sys._current_frames()  # noqa: SLF001 - there is no other name for it
-
-
-def _call_in(frame: FrameType | None) -> FrameType | None:
-    """Return the callback that the thread which is at *frame* is in, or None where it is in its loop."""
-    while frame is not None:
-        caller = frame.f_back
-        if caller is not None and caller.f_code in _LOOPS:
-            return frame
-        frame = caller
-    return None
