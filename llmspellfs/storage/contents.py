@@ -108,11 +108,8 @@ def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
 
 
 def is_known_chunk(db: Connection, chunk_hash: bytes, blobs: BlobStore) -> bool:
-    """Tell whether the index has the chunk and its file is there, not found harmed and not condemned."""
-    query = (
-        "SELECT data IS NULL FROM chunk WHERE hash = ?1 AND condemned_ns IS NULL"
-        " AND NOT EXISTS (SELECT 1 FROM harm WHERE hash = ?1)"
-    )
+    """Tell whether the index has the chunk, its file is there, and nothing has condemned it."""
+    query = "SELECT data IS NULL FROM chunk WHERE hash = ? AND condemned_ns IS NULL"
     row = db.execute(query, (chunk_hash,)).fetchone()
     return row is not None and (not row[0] or blobs.exists(chunk_hash.hex()))
 

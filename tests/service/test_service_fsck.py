@@ -158,18 +158,13 @@ def test_a_report_is_one_json_object() -> None:
     assert json.loads(json.dumps(FsckReport((), 1, 2, 3, 4).document()))["ok"] is True
 
 
-@pytest.mark.parametrize("harm", ["gone", "altered"])
-def test_storing_a_harmed_content_again_heals_it(tmp_path: Path, harm: str) -> None:
+def test_storing_a_harmed_content_again_heals_it(tmp_path: Path) -> None:
     content = os.urandom(300_000)
     with open_store(tmp_path / "s", config=Config()) as store:
         store.sessions.create("s")
         store.artifacts.put("s", "a", content)
         (blob,) = (path for path in (tmp_path / "s" / "blobs").rglob("*") if path.is_file())
-        if harm == "gone":
-            blob.unlink()
-        else:
-            blob.write_bytes(b"x" + blob.read_bytes()[1:])
-            store.upkeep.scrub()
+        blob.unlink()
         store.engine.rooms.cache.clear()
         store.artifacts.put("s", "b", content)
         assert store.artifacts.read(store.artifacts.get("s", "b")) == content
