@@ -139,6 +139,11 @@ class Ingest:
         """Bytes fed so far."""
         return self._cut_size + self._fill
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What `feed` or `finish` will raise, known as soon as a worker has met it."""
+        return self._failure
+
     def feed(self, data: Buffer) -> None:
         """Take the next bytes; raises TooLarge beyond the limit, and NoSpace or LimitExceeded, at `finish` at last."""
         if self._failure is not None:

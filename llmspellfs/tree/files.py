@@ -186,8 +186,8 @@ class OpenFile:
         if self._follower is None:
             self._follower = Follower(self.opened.begin_ingest(), buffer.fd, self.opened.workers)
             offset = 0
-        elif self._follower.refusal is not None:
-            raise self._follower.refusal
+        elif (refusal := self._follower.refusal) is not None:
+            raise refusal
         self._follower.wrote(offset, end)
 
     def _touch(self) -> None:

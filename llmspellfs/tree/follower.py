@@ -24,6 +24,10 @@ START = 4 << 20
 class Ingest(Protocol):
     """What takes content in order; see `storage.ingest`."""
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the content will not be taken, whatever follows."""
+
     def feed(self, data: memoryview) -> None:
         """Take the next bytes."""
 
@@ -44,14 +48,19 @@ class Follower:
         self._end = 0
         self._running: Future[None] | None = None
         self.is_broken = False
-        self.refusal: LimitExceeded | None = None
-        """Why what has come so far will not be stored, whatever follows."""
+        self._is_outdated = False
+
+    @property
+    def refusal(self) -> LimitExceeded | None:
+        """The limit that what has come so far is beyond, whatever is written behind it."""
+        failure = None if self._is_outdated else self.ingest.failure
+        return failure if isinstance(failure, LimitExceeded) else None
 
     def wrote(self, offset: int, end: int) -> None:
         """Hear of bytes written from *offset* to *end*."""
         with self._turn:
             if offset < self._taken:
-                self.is_broken = True
+                self.is_broken = self._is_outdated = True
             self._end = max(self._end, end)
             if not self.is_broken and self._running is None and self._end - self._taken >= START:
                 self._running = self._workers.submit(self._follow)
@@ -59,15 +68,15 @@ class Follower:
     def broke(self) -> None:
         """Hear that the content changed otherwise than by writing on."""
         with self._turn:
-            self.is_broken = True
+            self.is_broken = self._is_outdated = True
 
     def _follow(self) -> None:
         try:
             while (claim := self._claim(BLOCK)) is not None:
                 self._feed(*claim)
-        except Exception as error:
-            self.refusal = error if isinstance(error, LimitExceeded) else None
-            self.broke()
+        except Exception:
+            with self._turn:
+                self.is_broken = True
             raise
 
     def _claim(self, least: int) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -107,16 +108,39 @@ def test_what_cannot_fit_whatever_follows_fails_while_it_is_written(limited: Mou
     s = limited.session("s")
     done = limited.shell(dd(s / "f", 19 * MIB), s, check=False)
     assert "Disk quota exceeded" in done.stderr
+    (limited.session("other") / "f").write_bytes(noise(7 * MIB))
     fd = os.open(s / "g", os.O_WRONLY | os.O_CREAT)
-    with refused(errno.EDQUOT):
-        for n in range(40):
+    with suppress(OSError):
+        for n in range(34):
             os.write(fd, noise(MIB // 2, n))
-            wait_for(lambda: True)
+    wait_for(lambda: _refusal(fd) == errno.EDQUOT)
     with refused(errno.EDQUOT):
         os.close(fd)
     assert os.listdir(s) == []
     (s / "h").write_text("fits")
     limited.may_fail = True
+
+
+def _refusal(fd: int) -> int | None:
+    try:
+        os.write(fd, b"more")
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def test_a_file_that_was_beyond_a_quota_can_be_cut_and_written_anew(limited: Mounted) -> None:
+    s = limited.session("s")
+    (s / "full").write_bytes(noise(7 * MIB))
+    fd = os.open(s / "f", os.O_WRONLY | os.O_CREAT)
+    with suppress(OSError):
+        for n in range(34):
+            os.write(fd, noise(MIB // 2, n))
+    wait_for(lambda: _refusal(fd) == errno.EDQUOT)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, b"fits", 0)
+    os.close(fd)
+    assert (s / "f").read_bytes() == b"fits"
 
 
 def test_df_shows_the_quota_and_what_is_left_of_it(limited: Mounted) -> None:

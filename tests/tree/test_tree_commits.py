@@ -210,6 +210,8 @@ def test_an_append_goes_behind_the_last_byte_wherever_the_kernel_believes_it_to_
 class _Ingest:
     """Takes content, and keeps it."""
 
+    failure = None
+
     def __init__(self) -> None:
         self.content = b""
 
