@@ -5,6 +5,7 @@ Tests that count something say so through `figures`; what they say stands at the
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,33 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.model.event import Origin
+from tests.watchdog import watch
 
 ORIGIN = Origin("uid:1000", "api")
 _FIGURES = "figures"
+_HANGS_SECONDS = 420
+"""Above the limit that pytest-timeout holds each test to, as far as a signal can."""
+_ENDS_SECONDS = 120
+_BASE = pytest.StashKey[Path]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _base(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytestconfig.stash[_BASE] = tmp_path_factory.getbasetemp()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let no test hang for good, but for those that set their own limit."""
+    if item.get_closest_marker("timeout") is not None:
+        return (yield)
+    with watch(item.nodeid, lambda: item.config.stash.get(_BASE, None), _HANGS_SECONDS):
+        return (yield)
+
+
+def pytest_sessionfinish() -> None:
+    """Let no process of the run hang at its end: one that does says where, and is gone."""
+    faulthandler.dump_traceback_later(_ENDS_SECONDS, exit=True, file=2)
 
 
 @pytest.fixture

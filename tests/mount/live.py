@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from llmspellfs import Store, open_store
 from llmspellfs.config import load_config
 from llmspellfs.fuse.mountpoint import daemon_of, mounted_kind, take_away
+from tests.watchdog import EVERYBODYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,10 +128,15 @@ class Mounted:
                 os.kill(process, signal.SIGKILL)
 
 
+def new_folder_of_everybodys() -> Path:
+    """Return a new folder that other users can reach once its mode lets them."""
+    return Path(tempfile.mkdtemp(prefix=Path(EVERYBODYS).name, dir=Path(EVERYBODYS).parent))
+
+
 @contextlib.contextmanager
 def mounted_for_everybody(*words: str) -> Iterator[Mounted]:
     """Mount a store, with *words* of the command beside, where other users can reach it; root's mount is theirs too."""
-    base = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
+    base = new_folder_of_everybodys()
     mounted = Mounted(base / "m")
     try:
         for folder in (base, base / "m"):

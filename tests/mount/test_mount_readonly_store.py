@@ -18,7 +18,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import ReadOnly
-from tests.mount.live import ROOT, Calls, Mounted, as_user, refused, wait_for
+from tests.mount.live import ROOT, Calls, Mounted, as_user, new_folder_of_everybodys, refused, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def base() -> Iterator[Path]:
     """A folder that everybody can reach, on a file system that is its own."""
-    path = Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp"))
+    path = Path(new_folder_of_everybodys())
     path.chmod(0o755)
     run("mount", "-t", "tmpfs", "-o", "mode=755,size=64m", "tmpfs", str(path))
     try:
@@ -53,7 +53,7 @@ def base() -> Iterator[Path]:
 @pytest.fixture
 def medium(base: Path) -> Iterator[Mounted]:
     """A store with a past on a file system of its own; not mounted yet, and not yet read-only."""
-    mounted = Mounted(Path(tempfile.mkdtemp(prefix="llmspellfs-test-", dir="/var/tmp")))
+    mounted = Mounted(Path(new_folder_of_everybodys()))
     mounted.store = base / "store"
     mounted.log = mounted.store / "mount.log"
     fill(mounted.store)
