@@ -35,7 +35,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Let no test hang for good, but for those that set their own limit."""
     if item.get_closest_marker("timeout") is not None:
         return (yield)
-    with watch(item.nodeid, lambda: item.config.stash.get(_BASE, None), _HANGS_SECONDS):
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    uncover = capture.suspend_global_capture if capture is not None else int
+    with watch(item.nodeid, lambda: item.config.stash.get(_BASE, None), _HANGS_SECONDS, uncover):
         return (yield)
 
 

@@ -19,6 +19,7 @@ EVERYBODYS = f"/var/tmp/llmspellfs-test-{os.getpid()}-"
 """How this process's folders begin that other users reach too."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _STDERR = 2
+_GRACE_SECONDS = 60
 _FORCE = 1
 """MNT_FORCE of <sys/mount.h>: the file system aborts its connection, even where the mount point stays busy."""
 
@@ -39,20 +40,40 @@ def mounts_beneath(folder: Path, table: str) -> list[bytes]:
 
 
 @contextmanager
-def watch(what: str, folder: Callable[[], Path | None], seconds: float) -> Iterator[None]:
-    """Cut the connections of the mounts beneath *folder*, where there is one, if the block takes *seconds* or more."""
-    timer = threading.Timer(seconds, lambda: _cut(what, folder()))
-    timer.daemon = True
-    timer.start()
+def watch(
+    what: str, folder: Callable[[], Path | None], seconds: float, uncover: Callable[[], object]
+) -> Iterator[None]:
+    """Cut the connections of the mounts beneath *folder*, where there is one, if the block takes *seconds* or more.
+
+    If it goes on for a minute nevertheless, end the process, after *uncover* has seen that its last words are heard.
+    """
+    timers = (
+        threading.Timer(seconds, lambda: _cut(what, folder())),
+        threading.Timer(seconds + _GRACE_SECONDS, lambda: _end(what, uncover)),
+    )
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
     try:
         yield
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
+
+
+def _tell(what: str) -> None:
+    os.write(_STDERR, f"\n{what}\n".encode())
+    faulthandler.dump_traceback(_STDERR)
+
+
+def _end(what: str, uncover: Callable[[], object]) -> None:
+    uncover()
+    _tell(f"{what} hangs: its process ends")
+    os._exit(1)
 
 
 def _cut(what: str, folder: Path | None) -> None:
-    os.write(_STDERR, f"\n{what} hangs: its mounts are cut off\n".encode())
-    faulthandler.dump_traceback(_STDERR)
+    _tell(f"{what} hangs: its mounts are cut off")
     if folder is None:
         return
     for path in mounts_beneath(folder, Path("/proc/self/mountinfo").read_text(errors="surrogateescape")):

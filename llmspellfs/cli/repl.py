@@ -46,7 +46,6 @@ def repl(app: App, ctx: click.Context, /, session: str | None) -> None:
 
     store = app.open(memory=True, create=True)
     console = Console(store, session=session, mounts=partial(mount_points, store.path))
-    interrupts.listen()
     if sys.stdin.isatty() and sys.stdout.isatty():
         ctx.exit(_talk(console, store))
     status, failed = _run(console, _script(sys.stdin))
@@ -69,9 +68,9 @@ def _run(console: Console, lines: Iterable[str]) -> tuple[int | None, bool]:
 
 
 def _run_piece(console: Console, code: str) -> int | None:
-    interrupts.listen()
     try:
-        return console.run(code)
+        with interrupts.heard():
+            return console.run(code)
     finally:
         if sys.stdout.isatty():
             console.end_line()

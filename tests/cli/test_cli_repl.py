@@ -230,6 +230,7 @@ def test_what_is_completed_is_lua(store: Store, line: str, completed: list[str])
     assert [one.text for one in found] == completed
 
 
+@pytest.mark.timeout(60, method="thread")
 @pytest.mark.parametrize(
     "code",
     [
@@ -250,20 +251,16 @@ def test_an_interrupt_stops_what_runs_and_the_console_goes_on(store: Store, code
 
 def is_interrupted(console: Console, code: str, seconds: float) -> bool:
     """Run *code* and interrupt it after *seconds*; tell whether that ended it."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
-    interrupts.listen()
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        console.run(code)
+        with interrupts.heard():
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            console.run(code)
     except KeyboardInterrupt:
         return True
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return False
 
 
+@pytest.mark.timeout(200, method="thread")  # the alarm that the other method needs is in use here
 def test_an_interrupt_leaves_no_lock_behind(tmp_path: Any) -> None:
     with open_store(tmp_path / "store", busy_seconds=2) as store:
         console = Console(store, session=store.sessions.create("x").id)

@@ -18,7 +18,7 @@ def test_a_call_that_waits_for_a_stopped_mount_fails_when_the_time_is_over(own: 
     daemon = own.pid
     os.kill(daemon, signal.SIGSTOP)
     try:
-        with watch("this", lambda: own.path.parent, 0.5), pytest.raises(OSError) as refused:  # noqa: PT011 - see below
+        with watch("this", lambda: own.path.parent, 0.5, int), pytest.raises(OSError) as refused:  # noqa: PT011 - see below
             (own.sessions / "never looked up").stat()
     finally:
         os.kill(daemon, signal.SIGCONT)
