@@ -9,7 +9,7 @@ from llmspellfs.model.archive import Limits
 from llmspellfs.model.event import Origin
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.exporting import ExportReport, export
-from llmspellfs.service.importing import ImportReport, import_archive
+from llmspellfs.service.importing import ImportReport, Wanted, import_archive
 from llmspellfs.service.intake import Intake
 
 Progress = Callable[[int, int], None]
@@ -57,6 +57,4 @@ class Archive:
         wrong, with nothing imported; AlreadyExists where the store has the session; TooLarge, LimitExceeded,
         InvalidValue.
         """
-        return import_archive(
-            self._engine, self._intake, file, name=name, dry_run=dry_run, limits=limits, by=by, progress=progress
-        )
+        return import_archive(self._engine, self._intake, file, Wanted(name, dry_run, limits or Limits()), by, progress)

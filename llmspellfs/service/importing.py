@@ -44,20 +44,22 @@ class ImportReport:
     dry_run: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an import is to do; see `Archive.import_`."""
+
+    name: str | None
+    dry_run: bool
+    limits: Limits
+
+
 def import_archive(
-    engine: Engine,
-    intake: Intake,
-    file: BinaryIO,
-    *,
-    name: str | None = None,
-    dry_run: bool = False,
-    limits: Limits | None = None,
-    by: Origin | None = None,
-    progress: Progress | None = None,
+    engine: Engine, intake: Intake, file: BinaryIO, wanted: Wanted, by: Origin | None, progress: Progress | None
 ) -> ImportReport:
     """Make the sessions in the archive *file*; see `Archive.import_`."""
+    name, dry_run = wanted.name, wanted.dry_run
     with closing(Staging()) as staging:
-        reading = _Reading(engine, file, staging, limits or Limits())
+        reading = _Reading(engine, file, staging, wanted.limits)
         manifest = reading.manifest()
         if name is not None and len(manifest.sessions) != 1:
             raise InvalidValue("as", f"the archive has {len(manifest.sessions)} sessions, and one name is for one")
