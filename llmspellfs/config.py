@@ -26,7 +26,14 @@ _APP = "llmspellfs"
 _SETTLED = tuple(status for status in STATUSES if status != "active")
 _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_MOST = (1 << 63) - 1
+MOST = (1 << 63) - 1
+"""The largest number that a column of the index holds."""
+CENTURY_SECONDS = 36_525 * 86_400
+"""What is longer than this is for ever, and is within 64 bits of nanoseconds of any time that a clock shows."""
+_LONGEST = {
+    "history_days": CENTURY_SECONDS // 86_400, "scrub_days": CENTURY_SECONDS // 86_400,
+    "session_timeout_seconds": CENTURY_SECONDS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +138,10 @@ def _value(path: Path, key: str, value: object, default: object) -> object:
     if type(value) is not type(default):
         expected = {bool: "true or false", int: "a whole number", str: "text"}[type(default)]
         raise ConfigError(path, where, f"expected {expected}, not {value!r}")
-    if isinstance(value, int) and value < 0:
-        raise ConfigError(path, where, f"expected 0 or more, not {value}")
+    if type(value) is int:
+        if value < 0:
+            raise ConfigError(path, where, f"expected 0 or more, not {value}")
+        return min(value, _LONGEST.get(key, MOST))
     if key == "storage_backend":
         if value not in BACKENDS:
             raise ConfigError(path, where, f"expected one of {', '.join(BACKENDS)}, not {value!r}")
@@ -143,7 +152,7 @@ def _value(path: Path, key: str, value: object, default: object) -> object:
 def _scaled(path: Path, where: str, text: object, units: dict[str, int], expected: str) -> int:
     """Return the number that *text* says with one of *units*; raise ConfigError: *expected* is what it takes."""
     found = re.fullmatch(r"([0-9]{1,18})([A-Za-z]?)", text) if isinstance(text, str) else None
-    if found is None or found[2] not in units or int(found[1]) * units[found[2]] > _MOST:
+    if found is None or found[2] not in units or int(found[1]) * units[found[2]] > MOST:
         raise ConfigError(path, where, f"expected {expected}, not {text!r}")
     return int(found[1]) * units[found[2]]
 
@@ -213,11 +222,11 @@ def _age(path: Path, where: str, value: object) -> int:
     seconds = _scaled(path, where, value, _AGES, 'an age with s, m, h, d or w, such as "30d"')
     if seconds == 0:
         raise ConfigError(path, where, "expected an age above 0")
-    return seconds
+    return min(seconds, CENTURY_SECONDS)
 
 
 def _count(path: Path, where: str, value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _MOST:
+    if type(value) is not int or not 0 <= value <= MOST:
         raise ConfigError(path, where, f"expected a whole number, 0 or more, not {value!r}")
     return value
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound, Vanished
+from llmspellfs.model import numbers
 from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.names import split_path
@@ -188,7 +189,8 @@ class Artifacts:
         return Reader(self._engine, artifact.content, artifact.content_hash)
 
     def list(self, session: str, *, limit: int | None = None, offset: int = 0) -> list[Artifact]:
-        """Return the session's artifacts by sequence."""
+        """Return the session's artifacts by sequence. Raises NotFound, InvalidValue."""
+        limit, offset = numbers.page(limit, offset)
         with self._engine.index.snapshot() as db:
             found = find_session(db, session)
             hidden = self._hidden(found.id)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from llmspellfs.errors import InvalidValue, NoSpace, StoreBusy
+from llmspellfs.model import numbers
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.query import Query, filters, parse_query
 from llmspellfs.model.session import Session
@@ -142,9 +143,7 @@ class Search:
             return search.list_tags(db)
 
     def _asked(self, query: str | None, wanted: dict[str, Any], limit: int | None, offset: int, order: str) -> Query:
-        for name, number in (("limit", limit), ("offset", offset)):
-            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 0):
-                raise InvalidValue(name, f"expected a whole number of 0 or more, not {number!r}")
+        numbers.page(limit, offset)
         if order not in {"asc", "desc"}:
             raise InvalidValue("order", f"expected asc or desc, not {order!r}")
         asked = filters(**wanted)

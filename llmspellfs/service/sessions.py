@@ -12,6 +12,7 @@ from llmspellfs.errors import (
     AlreadyExists,
     NotEmpty,
 )
+from llmspellfs.model import numbers
 from llmspellfs.model.artifact import Ownership
 from llmspellfs.model.event import Event, Origin, event_kinds
 from llmspellfs.model.names import from_view_name
@@ -363,6 +364,7 @@ class Sessions:
         or ISO text, and include what they name. The event of a file that was closed this very moment is waited for, up
         to 50 ms. Raises InvalidValue.
         """
+        numbers.page(limit, after)
         wanted = event_kinds(kinds)
         span_ns = _span(created_after, created_before)
         with self._engine.index.read() as db:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmspellfs.errors import InvalidValue, NotFound
+from llmspellfs.model import numbers
 from llmspellfs.model.anchors import Anchors
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.event import Origin
@@ -83,16 +84,18 @@ class Upkeep:
         deleted within a minute of their creation, an hour ago or longer, are pruned too. Content goes only in a run
         that comes more than *grace_seconds* after the one that marked it: first its rows, durably, then its files.
         *dry_run* only reads, and tells what a run would do. Others may read and write meanwhile. Raises StoreBusy,
-        NoSpace, Corrupt.
+        NoSpace, Corrupt, InvalidValue.
         """
-        collection = Collection(self._engine, grace_seconds, progress)
+        collection = Collection(self._engine, numbers.seconds("grace_seconds", grace_seconds), progress)
         return collection.foretell() if dry_run else collection.collect()
 
     def scrub(self, percent: float = 100.0, *, progress: Progress | None = None) -> ScrubReport:
         """Read and hash all content again, or *percent* of it from where the scrub is; note what is harmed.
 
-        Raises StoreBusy where another process scrubs at the same time.
+        Raises StoreBusy where another process scrubs at the same time, InvalidValue.
         """
+        if not 0 < percent <= 100:
+            raise InvalidValue("percent", f"expected more than 0 and at most 100, not {percent!r}")
         return scrub(self._engine, percent, progress)
 
     def scrubber(self) -> Scrubber:

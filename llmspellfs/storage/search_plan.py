@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from llmspellfs.errors import InvalidValue
+from llmspellfs.model import numbers
 from llmspellfs.model.query import META, WORDS, Query, Term
 from llmspellfs.model.query_values import Match
 from llmspellfs.storage.search_sql import (
@@ -42,10 +43,8 @@ _SOURCE_RANK = {"id": 0, "tag": 2, WORDS: 3, "session": 4, "size": 5, "created":
 
 def read_page(limit: int | None, offset: int) -> tuple[int, int]:
     """Return *limit* (-1 for none) and *offset* for a statement; raise InvalidValue."""
-    for name, number in (("limit", limit), ("offset", offset)):
-        if number is not None and (type(number) is not int or not 0 <= number < 1 << 63):
-            raise InvalidValue(name, f"expected a whole number of 0 or more, not {number!r}")
-    return -1 if limit is None else limit, offset
+    most, first = numbers.page(limit, offset)
+    return -1 if most is None else most, first
 
 
 def read_direction(order: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import signal
 import subprocess
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmspellfs import errors
 from llmspellfs.cli import render
+from llmspellfs.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,40 @@ def test_an_exit_status_is_failure_or_bad_usage(status: int) -> None:
 )
 def test_bad_usage_is_one_line_and_exit_2(cli: Any, q4: str, words: list[str]) -> None:
     assert cli.fails(*words, status=2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["session", "list", "--limit", "9" * 20],
+        ["session", "list", "--offset", "9" * 20],
+        ["session", "events", "q4", "--after", "9" * 20],
+        ["session", "events", "q4", "--limit", "9" * 20],
+        ["artifact", "list", "q4", "--limit", "9" * 20],
+        ["artifact", "list", "q4", "--offset", "9" * 20],
+        ["find", "type:user_input", "--limit", "9" * 20],
+        ["gc", "--grace", "nan"],
+        ["scrub", "--share", "nan"],
+    ],
+)
+def test_a_number_that_nothing_can_hold_is_named(cli: Any, q4: str, words: list[str]) -> None:
+    assert "expected" in cli.fails(*words, status=2)
+
+
+@pytest.mark.parametrize("grace", ["inf", "1e30"])
+def test_a_grace_may_be_as_long_as_one_likes(cli: Any, q4: str, grace: str) -> None:
+    cli.ok("gc", "--grace", grace)
+
+
+def test_limits_and_times_may_be_as_large_as_one_likes(
+    cli: Any, q4: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [field.name for field in fields(Config) if type(field.default) is int]
+    config = tmp_path / "llmspell.toml"
+    config.write_text("[runtime.sessions]\n" + "".join(f"{key} = {10**30}\n" for key in keys))
+    monkeypatch.setenv("LLMSPELL_CONFIG", str(config))
+    for words in (["gc"], ["session", "list"], ["stats"], ["scrub"], ["session", "create", "more"], ["fsck"]):
+        cli.ok(*words)
 
 
 def test_bad_usage_names_the_command_and_its_help(cli: Any) -> None:

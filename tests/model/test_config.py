@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from llmspellfs.config import STATUSES, Config, Rule, load_config, store_path
+from llmspellfs.config import CENTURY_SECONDS, MOST, STATUSES, Config, Rule, load_config, store_path
 from llmspellfs.errors import ConfigError
 from llmspellfs.model.session import Status
 
@@ -158,3 +159,13 @@ def test_where_the_store_is(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LLMSPELL_SESSION_PATH", "relative")
     assert store_path(Config(storage_path="/x")) == elsewhere / "work" / "relative"
     assert store_path(Config(), "/given") == Path("/given")
+
+
+def test_numbers_may_be_as_large_as_one_likes(elsewhere: Path) -> None:
+    huge = 10**40
+    keys = [key for key, value in asdict(Config()).items() if type(value) is int]
+    config = load_config(write(elsewhere / "own.toml", TABLE + "".join(f"{key} = {huge}\n" for key in keys)))
+    told = asdict(config)
+    assert all(0 < told[key] <= MOST for key in keys)
+    for key in ("history_days", "scrub_days", "session_timeout_seconds"):
+        assert told[key] * (86_400 if key.endswith("_days") else 1) == CENTURY_SECONDS
