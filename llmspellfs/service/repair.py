@@ -67,7 +67,8 @@ def repair(
 
 def unopenable(path: Path, error: SpellError) -> FsckReport:
     """Return the report on a store at *path* that does not open for *error*; raise it where no index is there."""
-    if not (path / INDEX_NAME).is_file():
+    index = path / INDEX_NAME
+    if not index.is_file() or not index.stat().st_size:
         raise error
     return FsckReport((Problem("index", "index", f"{error.message} (--repair salvages what can be read)"),), 0, 0, 0, 0)
 

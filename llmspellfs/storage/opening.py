@@ -72,6 +72,7 @@ def open_rooms(
         return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None)
     check_place(path, allow_network=allow_network)
     if not create and _is_missing(path):
+        _check_not_lost(path / INDEX_NAME)
         raise StoreUnusable.missing(path)
     why = _why_read_only(path)
     if why is not None:
@@ -126,10 +127,23 @@ def _make_index(path: Path) -> None:
 
     A file that is new nobody has open, so that closing this descriptor drops no lock of SQLite's.
     """
+    _check_not_lost(path)
     with contextlib.suppress(FileExistsError), disk.disk_errors(path):
         os.close(disk.create("opening.create", path))
     if not path.stat().st_size:  # else SQLite's journal may survive power loss, and the file that it belongs to not
         disk.sync_folder("opening.create_sync", path.parent)
+
+
+def _check_not_lost(path: Path) -> None:
+    """Raise StoreUnusable where the index *path* is missing, or empty, and content is there.
+
+    An index that knows nothing of the content would have it taken for garbage.
+    """
+    if path.exists() and path.stat().st_size:
+        return
+    blobs = FileBlobs(path.parent)
+    if any(blobs.put_ns(name) is not None for name, _ in blobs.iterate()):
+        raise StoreUnusable(path.parent, "its index is gone, beside its content: only a backup can bring it back")
 
 
 @contextlib.contextmanager

@@ -79,6 +79,12 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 
 @pytest.fixture
+def elsewhere(tmp_path: Path) -> Cli:
+    """The command on another store, in which anything may be wrong at the end."""
+    return Cli(tmp_path / "elsewhere")
+
+
+@pytest.fixture
 def q4(cli: Cli) -> str:
     """The id of a session called q4 that is there."""
     return cli.ok("session", "create", "q4", "--tag", "report").strip()

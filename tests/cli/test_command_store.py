@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmspellfs import __version__
+from llmspellfs import __version__, open_store
 from llmspellfs.cli import render
 from llmspellfs.cli.root import COMMANDS, main
 from llmspellfs.cli.views import human_size
@@ -257,3 +257,26 @@ def test_a_bar_shows_itself_only_after_a_second(
     with render.Bar("slow", 10, is_bytes=True) as bar:
         bar.update(5)
     assert "slow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda index: index.write_bytes(b"")], ids=["missing", "empty"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["init"], ["session", "list"], ["session", "create", "more"], ["fsck"], ["fsck", "--repair"], ["gc"],
+        ["verify"], ["stats"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_store_whose_index_is_gone_is_no_new_one(
+    elsewhere: Any, lose: Callable[[Path], None], words: list[str]
+) -> None:
+    with open_store(elsewhere.path) as store:
+        session = store.sessions.create("s").id
+        for name in ("a", "b"):
+            store.artifacts.put(session, name, os.urandom(1 << 17))
+    blobs = sorted((elsewhere.path / "blobs").rglob("*"))
+    lose(elsewhere.path / "index.db")
+    said = elsewhere.fails(*words)
+    assert "its index" in said
+    assert sorted((elsewhere.path / "blobs").rglob("*")) == blobs
