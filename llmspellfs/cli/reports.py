@@ -36,7 +36,7 @@ def purge_json(ref: str, report: PurgeReport) -> dict[str, Any]:
 
 def purge_line(ref: str, report: PurgeReport) -> str:
     """Return what the purge of *ref* did, as a line."""
-    shared = f"; of {count(report.shared, 'content')} that others have nothing went" if report.shared else ""
+    shared = f"; {count(report.shared, 'content')} that others have too stay there" if report.shared else ""
     return f"{ref}: purged, {human_size(report.freed)} freed{shared}"
 
 
@@ -111,8 +111,8 @@ def scrub_json(report: ScrubReport) -> dict[str, Any]:
 
 def scrub_lines(report: ScrubReport) -> list[str]:
     """Return what a scrub found, as lines."""
-    verdict = "harmed" if report.harmed else "sound"
-    read = f"{verdict}: {count(report.checked, 'piece')} of content read, {human_size(report.bytes)}"
+    verdict = f"{count(len(report.harmed), 'artifact')} harmed" if report.harmed else "sound"
+    read = f"{count(report.checked, 'piece')} of content read, {human_size(report.bytes)}: {verdict}"
     return [*(f"harmed: {visible(name)}" for name in report.harmed), read]
 
 
