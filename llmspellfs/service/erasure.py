@@ -24,6 +24,7 @@ from llmspellfs.storage import (
     contents,
     entries,
     erasing,
+    former,
     replay,
     search_text,
     sessions,
@@ -126,15 +127,15 @@ def _erase(tx: Transaction, purge: Purge, eids: list[int], gone: Gone) -> None:
 
 
 def _erase_rest(engine: Engine, purge: Purge, gone: Gone) -> None:
-    """Erase what the first transaction of *purge* has left, and contents that only the trail says were its own."""
+    """Erase what the first transaction of *purge* has left, and contents that no row says were its own."""
     for eids in paced(engine.index, _row_ids(engine, purge.sid, purge.sequence)):
         with engine.write(durable=not purge.keeps_content, frees=True) as tx:
             _erase(tx, purge, eids, gone)
     if purge.keeps_content:
         return
     with engine.index.read() as db:
-        told = [(cid, erasing.IN_PAGES) for cid in erasing.told_contents(db, purge.sid, purge.sequence)]
-    for cids in paced(engine.index, told):
+        loose = [(cid, erasing.IN_PAGES) for cid in former.contents(db, purge.sid, purge.sequence)]
+    for cids in paced(engine.index, loose):
         with engine.index.write(durable=True, frees=True) as db:
             gone.add_contents(erasing.erase_contents(db, cids, is_purge=True)._replace(shared=0))
 
@@ -146,7 +147,7 @@ def _forget_lost(engine: Engine, purge: Purge) -> tuple[list[str], list[str]]:
         return [], []
     with engine.index.read() as db:
         session = sessions.load_any(db, purge.sid)
-        names = None if purge.sequence is None else erasing.told_names(db, purge.sid, purge.sequence)
+        names = None if purge.sequence is None else former.names(db, purge.sid, purge.sequence)
     session_id = "" if session is None else session.id
     items = traces.lost(lost, session_id, names)
     for item in items:

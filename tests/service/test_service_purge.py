@@ -13,7 +13,9 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.errors import Corrupt, NotFound, Vanished
 from llmspellfs.service import erasure, pacing
+from llmspellfs.service.collecting import Collection
 from llmspellfs.storage import erasing
+from llmspellfs.tree.api import Handle
 from tests.tree.trees import Walker, close
 
 WORDS = {"description": "marmalade", "tags": ["zeppelin"], "custom": {"quicksilver": "xylophone"}}
@@ -362,3 +364,109 @@ def test_bytes_that_a_living_process_has_open_are_told_of(sqlite_store: Store) -
     file.discard()
     store.artifacts.put("s", "doc", b"content")
     assert store.artifacts.purge("s", "doc").open_files == ()
+
+
+def flushed(store: Store, path: str, *contents: bytes) -> tuple[Walker, Handle]:
+    """Write *contents* one over the other through one open handle, flushed each time; return it and its mount."""
+    walker = Walker(store)
+    handle = walker.create(path)
+    for content in contents:
+        handle.write(memoryview(content), 0)
+        handle.flush()
+    return walker, handle
+
+
+@pytest.mark.parametrize("is_session", [True, False])
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_what_a_file_had_at_its_earlier_flushes_goes_too(
+    sqlite_store: Store, is_session: bool, is_sealed: bool, size: int
+) -> None:
+    store, filling = sqlite_store, os.urandom(size)
+    words = (b"firstflush", b"nextflush!", b"lastflush!")
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", *(word + filling for word in words))
+    if is_sealed:
+        handle.release()
+        walker.tree.destroy()
+    report = store.sessions.purge("s") if is_session else store.artifacts.purge("s", "doc")
+    assert (len(report.contents), report.shared, report.is_ended) == (3, 0, True)
+    assert traces(store, words) == []
+    assert not any((store.path or Path()).glob("blobs/*/*"))
+    assert store.upkeep.stats().stored_bytes == 0
+    if not is_sealed:
+        handle.release()
+
+
+def test_what_another_artifact_has_now_outlives_the_purge_of_who_had_it_at_an_earlier_flush(store: Store) -> None:
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", b"both have it", b"other")
+    store.artifacts.put("s", "also", b"both have it")
+    close(handle)
+    walker.tree.destroy()
+    assert len(store.artifacts.purge("s", "doc").contents) == 1
+    assert store.artifacts.read(store.artifacts.get("s", "also")) == b"both have it"
+    assert len(store.artifacts.purge("s", "also").contents) == 1
+    assert store.upkeep.stats().stored_bytes == 0
+
+
+def test_content_of_rows_that_were_pruned_and_never_marked_goes_too(
+    sqlite_store: Store, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"oldcontent")
+    store.artifacts.put("s", "doc", b"new")
+    clock[0] += 31 * 86400 * 10**9
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Collection, "_condemn", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.upkeep.gc()
+    with store.engine.index.write() as db:  # as where they were pruned before it was noted
+        db.execute("DELETE FROM former WHERE sid = (SELECT sid FROM session WHERE id = ?)", (session.id,))
+    assert traces(store, (b"oldcontent",))
+    store.artifacts.purge("s", "doc")
+    assert traces(store, (b"oldcontent",)) == []
+
+
+def test_content_that_only_a_fork_had_in_pruned_rows_goes_with_the_fork(sqlite_store: Store, clock: list[int]) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"oldcontent")
+    store.past.fork("s", "t")
+    store.artifacts.put("t", "doc", b"newer")
+    store.artifacts.purge("s", "doc")
+    assert traces(store, (b"oldcontent",))
+    clock[0] += 31 * 86400 * 10**9
+    assert store.upkeep.gc().pruned == 1
+    store.artifacts.purge("t", "doc")
+    assert traces(store, (b"oldcontent",)) == []
+
+
+def test_a_chunk_that_only_an_earlier_flush_of_another_file_has_too_goes(sqlite_store: Store) -> None:
+    store, common = sqlite_store, os.urandom(3 << 20)
+    store.sessions.create("s")
+    store.artifacts.put("s", "doc", common)
+    walker, handle = flushed(store, "/sessions/s/other", common + b"tail")
+    walker.tree.truncate("/sessions/s/other", 5, walker.caller)
+    close(handle)
+    walker.tree.destroy()
+    store.artifacts.purge("s", "doc")
+    assert not any((store.path or Path()).glob("blobs/*/*"))
+
+
+def test_notes_of_former_contents_go_with_the_contents(store: Store, clock: list[int]) -> None:
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", b"first", b"second")
+    close(handle)
+    walker.tree.destroy()
+    for _ in range(2):
+        with store.engine.index.read() as db:
+            assert db.execute("SELECT count(*) FROM former").fetchone() == (1,)
+        store.upkeep.gc()
+        clock[0] += 2 * 3600 * 10**9
+    with store.engine.index.read() as db:
+        assert db.execute("SELECT count(*) FROM former").fetchone() == (0,)
