@@ -32,6 +32,8 @@ class Purge:
     sid: int
     sequence: int | None
     keeps_content: bool
+    known: str | None = None
+    """By what its lost bytes are found, as `former.known` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +58,23 @@ class ErasedContents(NamedTuple):
     shared: int
 
 
-def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool) -> Purge:
+def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool, known: str | None = None) -> Purge:
     """Note that a purge has begun, which is to be ended whatever comes between."""
-    query = "INSERT INTO purge (sid, sequence, keeps_content) VALUES (?, ?, ?)"
-    number = db.execute(query, (sid, sequence, keeps_content)).lastrowid
+    query = "INSERT INTO purge (sid, sequence, keeps_content, known) VALUES (?, ?, ?, ?)"
+    number = db.execute(query, (sid, sequence, keeps_content, known)).lastrowid
     assert number is not None
-    return Purge(number, sid, sequence, keeps_content)
+    return Purge(number, sid, sequence, keeps_content, known)
 
 
 def unfinished(db: Connection) -> list[Purge]:
     """Return the purges that have not ended."""
-    rows = db.execute("SELECT id, sid, sequence, keeps_content FROM purge ORDER BY id")
-    return [Purge(number, sid, sequence, bool(keeps)) for number, sid, sequence, keeps in rows]
+    rows = db.execute("SELECT id, sid, sequence, keeps_content, known FROM purge ORDER BY id")
+    return [Purge(number, sid, sequence, bool(keeps), known) for number, sid, sequence, keeps, known in rows]
+
+
+def forget_known(db: Connection, purge: Purge) -> None:
+    """Forget what is noted beside *purge*: its lost bytes are gone."""
+    db.execute("UPDATE purge SET known = NULL WHERE id = ?", (purge.id,))
 
 
 def end(db: Connection, purges: Iterable[Purge]) -> None:

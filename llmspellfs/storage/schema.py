@@ -293,7 +293,8 @@ CREATE TABLE purge (                    -- purges that have not ended: whoever f
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     sid INTEGER NOT NULL,
     sequence INTEGER,                   -- of the artifact; null: the whole session
-    keeps_content INTEGER NOT NULL      -- 1: what only it referred to is left to gc, as where a session expires
+    keeps_content INTEGER NOT NULL,     -- 1: what only it referred to is left to gc, as where a session expires
+    known TEXT                          -- JSON: the names and inodes by which lost bytes of the artifact are found
 );
 
 CREATE TABLE former (                   -- contents that artifacts had in rows that are gone, or in drafts before

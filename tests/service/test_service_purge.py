@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 
 from llmspellfs import Store, open_store
-from llmspellfs.errors import Corrupt, NotFound, Vanished
+from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, Vanished
 from llmspellfs.service import erasure, pacing
 from llmspellfs.service.collecting import Collection
-from llmspellfs.storage import erasing
+from llmspellfs.service.paths import Place
+from llmspellfs.storage import disk, erasing
+from llmspellfs.storage.lost import LostFound
+from llmspellfs.storage.spool import Spool
 from llmspellfs.tree.api import Handle
 from tests.tree.trees import Walker, close
 
@@ -470,3 +474,109 @@ def test_notes_of_former_contents_go_with_the_contents(store: Store, clock: list
         clock[0] += 2 * 3600 * 10**9
     with store.engine.index.read() as db:
         assert db.execute("SELECT count(*) FROM former").fetchone() == (0,)
+
+
+def places(store: Store) -> tuple[int, int]:
+    """Return the number and the top (an inode) of the one session."""
+    with store.engine.index.read() as db:
+        sid, top = db.execute("SELECT sid, ino FROM session").fetchone()
+    return sid, top
+
+
+@pytest.mark.parametrize("name", ["d/doc", "e/doc", "f/e/doc"])
+def test_lost_bytes_of_an_artifact_whose_folders_were_renamed_go(sqlite_store: Store, name: str) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "d/doc", b"content")
+    store.artifacts.put("s", "f/other", b"other")
+    sid, top = places(store)
+    folder = store.entries.lookup(top, "f")
+    assert folder is not None
+    store.entries.rename(Place(sid, top, "d"), Place(sid, top, "e"))
+    store.entries.rename(Place(sid, top, "e"), Place(sid, folder.ino, "e"))
+    store.intake.lose(b"lost words", session.id, name, "a test")
+    store.intake.lose(b"other's", session.id, "f/other", "a test")
+    file = store.intake.spool_file(session.id, name)
+    report = store.artifacts.purge("s", "f/e/doc")
+    assert len(report.lost) == len(report.open_files) == 1
+    assert traces(store, (b"lost words",)) == []
+    assert [item.name for item in store.upkeep.lost()] == ["f/other"]
+    file.discard()
+
+
+def test_lost_bytes_are_an_artifacts_own_by_inode_or_sequence_whatever_it_was_called(sqlite_store: Store) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    doc, other = (store.artifacts.put("s", name, name.encode()) for name in ("doc", "other"))
+    mine = [
+        store.intake.lose(b"1", session.id, "elsewhere", "a test", sequence=doc.sequence),
+        store.intake.lose(b"2", "another session", "doc", "a test", ino=doc.ino, sequence=7),
+        store.intake.lose(b"3", session.id, "doc", "a test", ino=12345678),
+    ]
+    theirs = store.intake.lose(b"4", session.id, "doc", "a test", ino=other.ino, sequence=other.sequence)
+    assert sorted(store.artifacts.purge("s", "doc").lost) == sorted(one for one in mine if one is not None)
+    assert [item.id for item in store.upkeep.lost()] == [theirs]
+
+
+def test_what_a_mount_loses_is_known_by_inode_and_sequence(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    walker = Walker(store)
+    draft, spooled = walker.create("/sessions/s/doc", b"first"), walker.create("/sessions/s/large", b"!" * 300_000)
+    draft.flush()
+    entry = store.artifacts.get("s", "doc")
+    draft.write(memoryview(b"lost words"), 0)
+    monkeypatch.setattr(type(store.entries), "commit", refuses)
+    for handle in (draft, spooled):
+        with pytest.raises(LimitExceeded):
+            handle.flush()
+    monkeypatch.undo()
+    folder = (store.path or Path()) / "lost+found"
+    told = sorted((json.loads(path.read_bytes()) for path in folder.glob("*.json")), key=lambda one: str(one["name"]))
+    assert [(one["name"], one["sequence"]) for one in told] == [("doc", entry.sequence), ("large", None)]
+    assert told[0]["ino"] == entry.ino
+    assert isinstance(told[1]["ino"], int)
+    assert len(store.artifacts.purge("s", "doc").lost) == 1
+    assert traces(store, (b"lost words",)) == []
+    for handle in (draft, spooled):
+        handle.release()
+
+
+def refuses(*_: object, **__: object) -> None:
+    raise LimitExceeded("max_artifacts_per_session", 1)
+
+
+def test_lost_bytes_that_were_not_wholly_written_go_too(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"content")
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LostFound, "_move", dies)
+    monkeypatch.setattr(disk, "undo", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        store.intake.lose(b"lost words", session.id, "doc", "a test")
+    monkeypatch.undo()
+    assert traces(store, (b"lost words",))
+    store.artifacts.purge("s", "doc")
+    assert list(((store.path or Path()) / "lost+found").iterdir()) == []
+
+
+def test_what_a_dead_process_has_left_in_the_spool_goes_too(sqlite_store: Store) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"content")
+    assert store.path is not None
+    spool = Spool(store.path)
+    file = spool.new()
+    file.describe(session.id, "doc")
+    file.write(b"lost words", 0)
+    os.close(file.fd)
+    spool.close()
+    report = store.artifacts.purge("s", "doc")
+    assert (len(report.lost), report.open_files) == (1, ())
+    assert traces(store, (b"lost words",)) == []
