@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from llmspellfs import Store, open_store
-from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, Vanished
+from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, SessionNotActive, Vanished
 from llmspellfs.service import erasure, pacing
+from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.collecting import Collection
 from llmspellfs.service.paths import Place
 from llmspellfs.storage import disk, erasing
+from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.spool import Spool
 from llmspellfs.tree.api import Handle
@@ -580,3 +582,67 @@ def test_what_a_dead_process_has_left_in_the_spool_goes_too(sqlite_store: Store)
     report = store.artifacts.purge("s", "doc")
     assert (len(report.lost), report.open_files) == (1, ())
     assert traces(store, (b"lost words",)) == []
+
+
+def blobs(store: Store) -> list[str]:
+    return [name for name, _ in store.engine.rooms.blobs.iterate()]
+
+
+def test_what_a_refused_commit_has_staged_goes_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(3 << 20)
+    store.sessions.create("s")
+    monkeypatch.setattr(Journal, "finish", refuses)
+    for put in (
+        lambda: store.artifacts.put("s", "doc", content),
+        lambda: store.artifacts.put("s", "doc", io.BytesIO(content)),
+        lambda: store.artifacts.put_many("s", [NewArtifact("a", b"small"), NewArtifact("b", content)]),
+    ):
+        with pytest.raises(LimitExceeded):
+            put()
+        assert blobs(store) == []
+    monkeypatch.undo()
+    art = store.artifacts.put("s", "kept", content)
+    before = blobs(store)
+    store.sessions.suspend("s")
+    with pytest.raises(SessionNotActive):
+        store.artifacts.put_many("s", [NewArtifact("doc", content)])
+    assert blobs(store) == before
+    assert store.artifacts.read(art) == content
+
+
+def test_a_refused_close_leaves_its_bytes_in_lost_and_found_alone(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", b"first")
+    handle.write(memoryview(os.urandom(3 << 20)), 0)
+    monkeypatch.setattr(Journal, "finish", refuses)
+    with pytest.raises(LimitExceeded):
+        handle.flush()
+    monkeypatch.undo()
+    handle.release()
+    walker.tree.destroy()
+    assert blobs(store) == []
+    assert len(store.artifacts.purge("s", "doc").lost) == 1
+    assert store.upkeep.lost() == []
+
+
+def test_what_a_refused_commit_takes_away_is_stored_anew_by_who_relied_on_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(3 << 20)
+    store.sessions.create("s")
+    stage = type(store.intake).stage
+
+    def slow(intake: Any, *args: Any, **options: Any) -> object:
+        staged = stage(intake, *args, **options)
+        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "finish", refuses)
+            with pytest.raises(LimitExceeded):
+                store.artifacts.put("s", "refused", content)
+        return staged
+
+    monkeypatch.setattr(type(store.intake), "stage", slow)
+    assert store.artifacts.read(store.artifacts.put("s", "doc", content)) == content
