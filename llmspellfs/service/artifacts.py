@@ -18,6 +18,7 @@ from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.engine import Engine, Transaction, check_active
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifacts
+from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.purged import PurgeReport
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.search import Search
@@ -81,7 +82,7 @@ class Artifacts:
         self, session: str, name: str, staged: Staged, given: Given, may_replace: bool, by: Origin | None
     ) -> Artifact:
         own = Ownership(0o644, os.getuid(), os.getgid())
-        with self._engine.write(by) as tx:
+        with Provisional(self._engine, (staged,)), self._engine.write(by) as tx:
             owner = check_active(find_session(tx.db, session))
             return self._store(tx, owner, name, staged, given, own, may_replace)
 

@@ -21,6 +21,7 @@ from llmspellfs.service.creation import NewSession, checked, create
 from llmspellfs.service.engine import Engine, Transaction, check_active
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.paths import Place
+from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.session_rules import Dirnames, find_session
 from llmspellfs.service.versions import DEFAULT_TYPE, Given, check_given
 from llmspellfs.storage import entries
@@ -122,9 +123,10 @@ class _Preparing:
 
 def _commit(engine: Engine, ref: str, ready: Sequence[_Ready], by: Origin | None) -> list[str]:
     own = Ownership(0o644, os.getuid(), os.getgid())
-    with engine.write(by, inos=len(ready) + 32) as tx:
+    staged = [one.staged for one in ready]
+    with Provisional(engine, staged), engine.write(by, inos=len(ready) + 32) as tx:
         session = check_active(find_session(tx.db, ref))
-        placed = place_all(tx.db, [one.staged for one in ready], engine.rooms.blobs)
+        placed = place_all(tx.db, staged, engine.rooms.blobs)
         return _Batch(engine, tx, session, own, ready).store(placed)
 
 

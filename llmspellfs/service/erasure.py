@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.event import Origin
@@ -24,9 +23,11 @@ from llmspellfs.storage import (
     contents,
     entries,
     erasing,
+    former,
     replay,
     search_text,
     sessions,
+    spool,
     state,
     traces,
     turns,
@@ -68,7 +69,8 @@ def purge_artifact(engine: Engine, session: Session, sequence: int, by: Origin |
             if live is not None:
                 entries.touch_inode(tx.db, live.folder, tx.now_ns)
             tx.journal.append(session.sid, "artifact.purged", None, sequence=sequence)
-            purge = erasing.begin(tx.db, session.sid, sequence, keeps_content=False)
+            known = former.known(tx.db, session.sid, sequence)
+            purge = erasing.begin(tx.db, session.sid, sequence, keeps_content=False, known=known)
             gone.messages += erasing.forget_messages(tx.db, f"{session.id}/{sequence}/")
             _erase(tx, purge, next(paced(engine.index, rows), []), gone)
         return _go_to_the_end(engine, purge, gone)
@@ -126,33 +128,39 @@ def _erase(tx: Transaction, purge: Purge, eids: list[int], gone: Gone) -> None:
 
 
 def _erase_rest(engine: Engine, purge: Purge, gone: Gone) -> None:
-    """Erase what the first transaction of *purge* has left, and contents that only the trail says were its own."""
+    """Erase what the first transaction of *purge* has left, and contents that no row says were its own."""
     for eids in paced(engine.index, _row_ids(engine, purge.sid, purge.sequence)):
         with engine.write(durable=not purge.keeps_content, frees=True) as tx:
             _erase(tx, purge, eids, gone)
     if purge.keeps_content:
         return
     with engine.index.read() as db:
-        told = [(cid, erasing.IN_PAGES) for cid in erasing.told_contents(db, purge.sid, purge.sequence)]
-    for cids in paced(engine.index, told):
+        loose = [(cid, erasing.IN_PAGES) for cid in former.contents(db, purge.sid, purge.sequence)]
+    for cids in paced(engine.index, loose):
         with engine.index.write(durable=True, frees=True) as db:
             gone.add_contents(erasing.erase_contents(db, cids, is_purge=True)._replace(shared=0))
 
 
 def _forget_lost(engine: Engine, purge: Purge) -> tuple[list[str], list[str]]:
-    """Remove from lost+found what was meant for what is purged; return it, and what is still open for writing."""
+    """Remove from lost+found what was meant for what is purged; return it, and what is still open for writing.
+
+    What a dead process has left in the spool comes there first.
+    """
     lost, path = engine.rooms.lost, engine.rooms.path
-    if lost is None:
+    if lost is None or path is None:
         return [], []
+    spool.salvage(path, lost)
     with engine.index.read() as db:
         session = sessions.load_any(db, purge.sid)
-        names = None if purge.sequence is None else erasing.told_names(db, purge.sid, purge.sequence)
-    session_id = "" if session is None else session.id
-    items = traces.lost(lost, session_id, names)
-    for item in items:
-        with suppress(NotFound):
-            lost.remove(item)
-    return items, traces.open_files(path, session_id, names)
+        session_id = "" if session is None else session.id
+        owner = former.owner(db, session_id, purge.sid, purge.sequence, purge.known)
+    items = traces.lost(lost, owner)
+    lost.wipe(items)
+    open_files = traces.open_files(path, owner)
+    if purge.known is not None:
+        with engine.index.write(frees=True) as db:
+            erasing.forget_known(db, purge)
+    return items, open_files
 
 
 def _go_to_the_end(engine: Engine, purge: Purge, gone: Gone) -> PurgeReport:

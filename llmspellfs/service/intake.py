@@ -101,19 +101,38 @@ class Intake:
         spool = self._engine.rooms.spool
         return "memory" if spool is None else spool.name
 
-    def spool_file(self, session_id: str | None, name: str) -> SpoolFile | MemoryFile:
-        """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace."""
+    def spool_file(
+        self, session_id: str | None, name: str, *, ino: int | None = None, sequence: int | None = None
+    ) -> SpoolFile | MemoryFile:
+        """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace.
+
+        *ino* and *sequence* are the inode and the artifact that they are of, where there is one.
+        """
         spool = self._engine.rooms.spool
         if spool is None:
             return MemoryFile()
         file = spool.new()
-        file.describe(session_id, name)
+        file.describe(session_id, name, ino=ino, sequence=sequence)
         return file
 
-    def lose(self, source: str | bytes, session_id: str | None, name: str, why: str) -> str | None:
-        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory."""
+    def lose(
+        self,
+        source: str | bytes,
+        session_id: str | None,
+        name: str,
+        why: str,
+        *,
+        ino: int | None = None,
+        sequence: int | None = None,
+    ) -> str | None:
+        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory.
+
+        *ino* and *sequence* as for `spool_file`.
+        """
         lost = self._engine.rooms.lost
-        return None if lost is None else lost.add(source, session_id, name, why, self._engine.now())
+        if lost is None:
+            return None
+        return lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
 
     def _is_known(self, chunk_hash: bytes) -> bool:
         with self._engine.index.read() as db:

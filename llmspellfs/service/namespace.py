@@ -16,6 +16,7 @@ from llmspellfs.model.session import Session
 from llmspellfs.service import moves, versions
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.paths import Place, path_of
+from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.versions import Given, Writer
 from llmspellfs.storage import contents, entries, sessions
 from llmspellfs.storage.entries import NewEntry
@@ -155,7 +156,7 @@ class Entries:
         and NotFound where it was deleted. A new file is stored at *place*. Raises SessionNotActive, LimitExceeded,
         NotFound (the folder is gone), Vanished.
         """
-        with self._engine.write(by, durable=durable) as tx:
+        with Provisional(self._engine, (staged,)), self._engine.write(by, durable=durable) as tx:
             if known is not None:
                 live = entries.live_of_sequence(tx.db, known.sid, known.facts.sequence)
                 live = live or entries.live_of_ino(tx.db, known.ino)

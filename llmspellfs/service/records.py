@@ -29,6 +29,7 @@ from llmspellfs.model.session import Session
 from llmspellfs.service import undelete, versions
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.intake import Intake
+from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.recalling import Recall, within
 from llmspellfs.service.versions import Given
 from llmspellfs.storage import contents, runs, sessions
@@ -215,7 +216,7 @@ class Recorder:
     def _commit(self, run: Run, sids: list[int], staged: list[tuple[str, str, Staged]], starts: bool) -> None:
         own: dict[str, frozenset[int]] = {}
         made = Counter(one.session_id for one in run.made)
-        with self._engine.write(self._by) as tx:
+        with Provisional(self._engine, [one for *_, one in staged]), self._engine.write(self._by) as tx:
             blobs = self._engine.rooms.blobs
             placed = [(name, mime, contents.place(tx.db, one, blobs)) for name, mime, one in staged]
             for sid in sids:

@@ -32,6 +32,8 @@ class Purge:
     sid: int
     sequence: int | None
     keeps_content: bool
+    known: str | None = None
+    """By what its lost bytes are found, as `former.known` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +58,31 @@ class ErasedContents(NamedTuple):
     shared: int
 
 
-def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool) -> Purge:
+def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool, known: str | None = None) -> Purge:
     """Note that a purge has begun, which is to be ended whatever comes between."""
-    query = "INSERT INTO purge (sid, sequence, keeps_content) VALUES (?, ?, ?)"
-    number = db.execute(query, (sid, sequence, keeps_content)).lastrowid
+    query = "INSERT INTO purge (sid, sequence, keeps_content, known) VALUES (?, ?, ?, ?)"
+    number = db.execute(query, (sid, sequence, keeps_content, known)).lastrowid
     assert number is not None
-    return Purge(number, sid, sequence, keeps_content)
+    return Purge(number, sid, sequence, keeps_content, known)
 
 
 def unfinished(db: Connection) -> list[Purge]:
     """Return the purges that have not ended."""
-    rows = db.execute("SELECT id, sid, sequence, keeps_content FROM purge ORDER BY id")
-    return [Purge(number, sid, sequence, bool(keeps)) for number, sid, sequence, keeps in rows]
+    rows = db.execute("SELECT id, sid, sequence, keeps_content, known FROM purge ORDER BY id")
+    return [Purge(number, sid, sequence, bool(keeps), known) for number, sid, sequence, keeps, known in rows]
+
+
+def forget_known(db: Connection, purge: Purge) -> None:
+    """Forget what is noted beside *purge*: its lost bytes are gone."""
+    db.execute("UPDATE purge SET known = NULL WHERE id = ?", (purge.id,))
 
 
 def end(db: Connection, purges: Iterable[Purge]) -> None:
-    """Note that *purges* have ended."""
-    db.executemany("DELETE FROM purge WHERE id = ?", [(purge.id,) for purge in purges])
+    """Note that *purges* have ended; what others have of what was purged is theirs alone."""
+    for purge in purges:
+        key = (purge.sid, purge.sequence)
+        db.execute("DELETE FROM former WHERE sid = ? AND sequence = ifnull(?, sequence)", key)
+        db.execute("DELETE FROM purge WHERE id = ?", (purge.id,))
 
 
 def row_ids(db: Connection, sid: int, sequence: int | None = None) -> list[tuple[int, int]]:
@@ -122,14 +132,14 @@ def erase_session_rows(db: Connection, sid: int, purged_ns: int, seq: int) -> in
 def erase_contents(db: Connection, cids: list[int], *, is_purge: bool = False) -> ErasedContents:
     """Delete those of *cids* that no row refers to, and their chunks that nothing else needs; these are doomed.
 
-    Where it *is_purge*, a condemned content that has one of these chunks goes with them: no row refers to it either.
+    Where it *is_purge*, a content that has one of these chunks, and no row either, goes with them.
     """
     loose = "NOT EXISTS (SELECT 1 FROM entry e WHERE e.content = c.cid)"
     fields = "c.cid, c.hash, coalesce(length(c.data), 0) FROM content c"
     gone = db.execute(f"SELECT {fields} WHERE c.cid {_THESE} AND {loose}", (json.dumps(cids),)).fetchall()
     shared = len(cids) - len(gone)
     if is_purge:
-        partners = f"c.cid IN (SELECT cid FROM content_chunk WHERE kid {_THESE}) AND c.condemned_ns IS NOT NULL"
+        partners = f"c.cid IN (SELECT cid FROM content_chunk WHERE kid {_THESE})"
         kids = json.dumps(_kids(db, [row[0] for row in gone]))
         gone += db.execute(f"SELECT {fields} WHERE {partners} AND {loose}", (kids,)).fetchall()
     erased = {row[0]: row[1:] for row in gone}
@@ -171,31 +181,6 @@ def doomed(db: Connection) -> list[str]:
 def undoom(db: Connection, chunks: Iterable[str]) -> None:
     """Note that the files of *chunks* are unlinked, or needed again."""
     db.executemany("DELETE FROM doomed WHERE hash = ?", [(bytes.fromhex(chunk),) for chunk in chunks])
-
-
-def told_contents(db: Connection, sid: int, sequence: int | None) -> list[int]:
-    """Return the condemned contents (cids) that the trail of session *sid*, or of its artifact *sequence*, names.
-
-    Rows that had them were pruned, so that nothing but the trail says whose they were.
-    """
-    condemned = {
-        row[0].hex(): row[1] for row in db.execute("SELECT hash, cid FROM content WHERE condemned_ns IS NOT NULL")
-    }
-    return [condemned[told] for told in _told(db, "hash", sid, sequence) if told in condemned] if condemned else []
-
-
-def told_names(db: Connection, sid: int, sequence: int) -> list[str]:
-    """Return the names that the artifact *sequence* of session *sid* has had."""
-    return _told(db, "name", sid, sequence)
-
-
-def _told(db: Connection, field: str, sid: int, sequence: int | None) -> list[str]:
-    """Return the different values of *field* in a session's events, or in those of the artifact *sequence*."""
-    query = f"SELECT DISTINCT json_extract(line, '$.{field}') FROM event WHERE sid = ? AND json_valid(line)"
-    key: tuple[int, ...] = (sid,)
-    if sequence is not None:
-        query, key = f"{query} AND json_extract(line, '$.sequence') = ?", (sid, sequence)
-    return [row[0] for row in db.execute(query, key) if isinstance(row[0], str)]
 
 
 def forget_messages(db: Connection, text: str) -> int:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -46,16 +47,27 @@ class LostFound:
         """Use the store at *root*; the folder is made when the first bytes come."""
         self._folder = os.path.join(os.fspath(root), FOLDER)
 
-    def add(self, source: StrPath | bytes, session_id: str | None, name: str | None, why: str, at_ns: int) -> str:
+    def add(
+        self,
+        source: StrPath | bytes,
+        session_id: str | None,
+        name: str | None,
+        why: str,
+        at_ns: int,
+        *,
+        ino: int | None = None,
+        sequence: int | None = None,
+    ) -> str:
         """Keep *source*, bytes or a file of the store (moved here), and return the id; durable on return.
 
-        *session_id* and *name* say what it was meant for, *why* the reason, *at_ns* when. Raises NoSpace, the file
+        *session_id* and *name* say what it was meant for, *ino* and *sequence*, where there were any, which file
+        object and artifact that is by whatever name; *why* the reason, *at_ns* when. Raises NoSpace, the file
         being where it was, and NotFound where it is gone. Bytes, which are nowhere else, are kept even where there
         is no room to say what they are.
         """
         item_id = secrets.token_hex(8)
         path = self._path(item_id)
-        known = {"session": session_id, "name": name, "why": why, "at_ns": at_ns}
+        known = {"session": session_id, "name": name, "ino": ino, "sequence": sequence, "why": why, "at_ns": at_ns}
         with disk_errors(path):
             disk.make_folder("lost.mkdir", self._folder)
             self._describe(path, known, is_needed=not isinstance(source, bytes))
@@ -110,11 +122,7 @@ class LostFound:
 
     def list(self) -> list[LostItem]:
         """Return everything here, oldest first."""
-        try:
-            with disk_errors(self._folder):
-                ids = [name for name in os.listdir(self._folder) if _ID.fullmatch(name)]
-        except FileNotFoundError:
-            return []
+        ids = filter(_ID.fullmatch, self._names())
         items = [item for item in map(self._item, ids) if item is not None]
         return sorted(items, key=lambda item: (item.at_ns, item.id))
 
@@ -143,6 +151,28 @@ class LostFound:
         with disk_errors(path), suppress(FileNotFoundError):
             disk.unlink("lost.unlink", path)
             disk.undo("lost.unlink_about", f"{path}.json")
+
+    def descriptions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the id and the description of each item that has one, those too that are not wholly written."""
+        for name in self._names():
+            if name.endswith(".json") and _ID.fullmatch(name[:-5]):
+                yield name[:-5], read_description(self._path(name))
+
+    def wipe(self, items: Sequence[str]) -> None:
+        """Remove all there is of *items*, whole or not, durably."""
+        for path in (f"{self._path(item)}{kind}" for item in items for kind in ("", ".part", ".json")):
+            with disk_errors(path), suppress(FileNotFoundError):
+                disk.unlink("lost.wipe", path)
+        if items:
+            with disk_errors(self._folder):
+                disk.sync_folder("lost.wipe_sync", self._folder)
+
+    def _names(self) -> Sequence[str]:
+        try:
+            with disk_errors(self._folder):
+                return os.listdir(self._folder)
+        except FileNotFoundError:
+            return ()
 
     def _path(self, item_id: str) -> str:
         return f"{self._folder}/{item_id}"

@@ -27,7 +27,7 @@ from llmspellfs.storage.salvage_pages import MAGIC, PAGE_SIZE, TABLE_LEAF, Cell,
 from llmspellfs.storage.schema import FIRST_INO, MIGRATIONS, migrate
 
 _DERIVED = ("entry_text", "entry_label", "session_label", "sqlite_", "_sqlite_")
-_ALIKE = frozenset({"numbering"})
+_ALIKE = frozenset({"numbering", "former"})
 """Tables whose rows are known by their tree alone."""
 _STORE_KEYS = frozenset({"uuid", "created_ns", "next_ino", "synced_ns", "listed_ns"})
 _TYPES: dict[str, tuple[type, ...]] = {"INTEGER": (int,), "TEXT": (str,), "BLOB": (bytes,)}

@@ -293,8 +293,24 @@ CREATE TABLE purge (                    -- purges that have not ended: whoever f
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     sid INTEGER NOT NULL,
     sequence INTEGER,                   -- of the artifact; null: the whole session
-    keeps_content INTEGER NOT NULL      -- 1: what only it referred to is left to gc, as where a session expires
+    keeps_content INTEGER NOT NULL,     -- 1: what only it referred to is left to gc, as where a session expires
+    known TEXT                          -- JSON: the names and inodes by which lost bytes of the artifact are found
 );
+
+CREATE TABLE former (                   -- contents that artifacts had in rows that are gone, or in drafts before
+    cid INTEGER NOT NULL,
+    sid INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (cid, sid, sequence)
+) WITHOUT ROWID;
+CREATE TRIGGER former_amended AFTER UPDATE OF content ON entry
+    WHEN old.content IS NOT NULL AND old.content IS NOT new.content
+    BEGIN INSERT OR IGNORE INTO former VALUES (old.content, old.sid, old.sequence); END;
+CREATE TRIGGER former_pruned AFTER DELETE ON entry WHEN old.content IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM purge p WHERE p.sid = old.sid AND old.sequence = ifnull(p.sequence, old.sequence))
+    BEGIN INSERT OR IGNORE INTO former VALUES (old.content, old.sid, old.sequence); END;
+CREATE TRIGGER former_gone AFTER DELETE ON content
+    BEGIN DELETE FROM former WHERE cid = old.cid; END;
 
 CREATE TABLE harm (                     -- chunks and whole small contents that a scrub found harmed
     hash BLOB PRIMARY KEY,

@@ -47,12 +47,16 @@ class SpoolFile:
         with disk_errors(path):
             self.fd = disk.create("spool.create", path, os.O_RDWR, _DIRTY)
 
-    def describe(self, session_id: str | None, name: str) -> None:
+    def describe(
+        self, session_id: str | None, name: str, *, ino: int | None = None, sequence: int | None = None
+    ) -> None:
         """Note beside the file, still empty, that it is for *name* in the session *session_id*; raises NoSpace.
 
-        It is for whoever finds the file. Where it cannot be written, the file goes too.
+        It is for whoever finds the file. Where it cannot be written, the file goes too. *ino* and *sequence* as for
+        `LostFound.add`.
         """
-        about = json.dumps({"session": session_id, "name": name}).encode("ascii")
+        known = {"session": session_id, "name": name, "ino": ino, "sequence": sequence}
+        about = json.dumps(known).encode("ascii")
         try:
             with disk_errors(self.path):
                 descriptor = disk.create("spool.about_create", f"{self.path}.json")
@@ -228,7 +232,11 @@ def _salvage_folder(path: str, lost: LostFound, ids: list[str]) -> None:
         status = os.lstat(file)
         if _is_loss(file):
             known = read_description(f"{file}.json")
-            ids.append(lost.add(file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns))
+            item = lost.add(
+                file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns,
+                ino=known.get("ino"), sequence=known.get("sequence"),
+            )  # fmt: skip
+            ids.append(item)
     if len(ids) > before:
         disk.sync_folder("spool.salvage_sync", path)
 

@@ -6,33 +6,31 @@ Nothing is changed here; what another process is still writing is its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from llmspellfs.storage.former import Owner
 from llmspellfs.storage.lost import LostFound, read_description
 from llmspellfs.storage.spool import FOLDER, live_owners
 
 _QUARANTINE = "quarantine"
 
 
-def lost(found: LostFound | None, session_id: str, names: Collection[str] | None) -> list[str]:
-    """Return the items of lost+found that were meant for the session, or in it for one of *names*."""
-    items = [] if found is None else found.list()
-    return [item.id for item in items if item.session == session_id and (names is None or item.name in names)]
+def lost(found: LostFound, owner: Owner) -> list[str]:
+    """Return the items of lost+found that were meant for *owner*, those too that were not wholly written."""
+    return [item_id for item_id, told in found.descriptions() if owner.owns(told)]
 
 
-def open_files(store: Path | None, session_id: str, names: Collection[str] | None) -> list[str]:
-    """Return the files of the spool, as `spool/…`, in which living processes have bytes for them."""
-    return [] if store is None else sorted(_open_files(store, session_id, names))
+def open_files(store: Path, owner: Owner) -> list[str]:
+    """Return the files of the spool, as `spool/…`, in which living processes have bytes for *owner*."""
+    return sorted(_open_files(store, owner))
 
 
-def _open_files(store: Path, session_id: str, names: Collection[str] | None) -> Iterator[str]:
-    for owner in live_owners(store):
-        folder = store / FOLDER / owner
-        for about in folder.glob("*.json"):
-            told = read_description(about)
-            if told.get("session") == session_id and (names is None or told.get("name") in names):
-                yield f"{FOLDER}/{owner}/{about.stem}"
+def _open_files(store: Path, owner: Owner) -> Iterator[str]:
+    for process in live_owners(store):
+        for about in (store / FOLDER / process).glob("*.json"):
+            if owner.owns(read_description(about)):
+                yield f"{FOLDER}/{process}/{about.stem}"
 
 
 def copies(store: Path | None) -> list[str]:

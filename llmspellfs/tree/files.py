@@ -82,6 +82,11 @@ class OpenFile:
         return buffer.size if buffer is not None else self.entry.facts.size if self.entry is not None else 0
 
     @property
+    def sequence(self) -> int | None:
+        """Which artifact of its session it is; None while nobody has committed it."""
+        return None if self.entry is None else self.entry.facts.sequence
+
+    @property
     def is_dirty(self) -> bool:
         """Whether anything waits to be committed."""
         return (self.has_bytes or self.is_changed or self.is_committing) and not self.is_removed

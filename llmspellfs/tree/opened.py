@@ -330,7 +330,8 @@ class Opened:
 
     def new_spool_file(self, file: OpenFile) -> SpoolFile:
         """Return an empty spool file for *file*."""
-        return self.store.intake.spool_file(*self.entries.whereabouts(file.place))
+        where = self.entries.whereabouts(file.place)
+        return self.store.intake.spool_file(*where, ino=file.ino, sequence=file.sequence)
 
     def begin_ingest(self, *, trusting: bool = True) -> Ingest:
         """Return an ingest to feed; *trusting* as for `Intake.stage`."""
@@ -352,7 +353,7 @@ class Opened:
         """Keep bytes of *file* that could not be committed in lost+found; tell whether that succeeded."""
         try:
             session, path = self.entries.whereabouts(file.place)
-            item = self.store.intake.lose(source, session, path, why)
+            item = self.store.intake.lose(source, session, path, why, ino=file.ino, sequence=file.sequence)
             log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
             return True
         except (SpellError, OSError) as error:

@@ -253,7 +253,7 @@ SCENARIOS: dict[str, Scenario] = {
     "restore session": Scenario(_restored, _session_deleted),
     "update session": Scenario(_states),
     "purge": Scenario(lambda store: void(store.artifacts.purge("s", "old")), purged=(OLD,), is_one=False),
-    "purge session": Scenario(lambda store: void(store.sessions.purge("s")), purged=(OLD, SHARED), is_one=False),
+    "purge session": Scenario(lambda store: void(store.sessions.purge("s")), _lost, purged=(OLD, SHARED), is_one=False),
     "gc": Scenario(lambda store: void(store.upkeep.gc()), _condemned, ahead=HISTORY + 2 * HOUR, is_one=False),
     "save": Scenario(lambda store: void(store.sessions.save("s", "label"))),
     "fold": Scenario(_fold),

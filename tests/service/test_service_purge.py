@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,16 @@ from typing import Any
 import pytest
 
 from llmspellfs import Store, open_store
-from llmspellfs.errors import Corrupt, NotFound, Vanished
+from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, SessionNotActive, Vanished
 from llmspellfs.service import erasure, pacing
-from llmspellfs.storage import erasing
+from llmspellfs.service.batches import NewArtifact
+from llmspellfs.service.collecting import Collection
+from llmspellfs.service.paths import Place
+from llmspellfs.storage import disk, erasing
+from llmspellfs.storage.journal import Journal
+from llmspellfs.storage.lost import LostFound
+from llmspellfs.storage.spool import Spool
+from llmspellfs.tree.api import Handle
 from tests.tree.trees import Walker, close
 
 WORDS = {"description": "marmalade", "tags": ["zeppelin"], "custom": {"quicksilver": "xylophone"}}
@@ -362,3 +370,279 @@ def test_bytes_that_a_living_process_has_open_are_told_of(sqlite_store: Store) -
     file.discard()
     store.artifacts.put("s", "doc", b"content")
     assert store.artifacts.purge("s", "doc").open_files == ()
+
+
+def flushed(store: Store, path: str, *contents: bytes) -> tuple[Walker, Handle]:
+    """Write *contents* one over the other through one open handle, flushed each time; return it and its mount."""
+    walker = Walker(store)
+    handle = walker.create(path)
+    for content in contents:
+        handle.write(memoryview(content), 0)
+        handle.flush()
+    return walker, handle
+
+
+@pytest.mark.parametrize("is_session", [True, False])
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_what_a_file_had_at_its_earlier_flushes_goes_too(
+    sqlite_store: Store, is_session: bool, is_sealed: bool, size: int
+) -> None:
+    store, filling = sqlite_store, os.urandom(size)
+    words = (b"firstflush", b"nextflush!", b"lastflush!")
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", *(word + filling for word in words))
+    if is_sealed:
+        handle.release()
+        walker.tree.destroy()
+    report = store.sessions.purge("s") if is_session else store.artifacts.purge("s", "doc")
+    assert (len(report.contents), report.shared, report.is_ended) == (3, 0, True)
+    assert traces(store, words) == []
+    assert not any((store.path or Path()).glob("blobs/*/*"))
+    assert store.upkeep.stats().stored_bytes == 0
+    if not is_sealed:
+        handle.release()
+
+
+def test_what_another_artifact_has_now_outlives_the_purge_of_who_had_it_at_an_earlier_flush(store: Store) -> None:
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", b"both have it", b"other")
+    store.artifacts.put("s", "also", b"both have it")
+    close(handle)
+    walker.tree.destroy()
+    assert len(store.artifacts.purge("s", "doc").contents) == 1
+    assert store.artifacts.read(store.artifacts.get("s", "also")) == b"both have it"
+    assert len(store.artifacts.purge("s", "also").contents) == 1
+    assert store.upkeep.stats().stored_bytes == 0
+
+
+def test_content_of_rows_that_were_pruned_and_never_marked_goes_too(
+    sqlite_store: Store, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"oldcontent")
+    store.artifacts.put("s", "doc", b"new")
+    clock[0] += 31 * 86400 * 10**9
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Collection, "_condemn", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.upkeep.gc()
+    with store.engine.index.write() as db:  # as where they were pruned before it was noted
+        db.execute("DELETE FROM former WHERE sid = (SELECT sid FROM session WHERE id = ?)", (session.id,))
+    assert traces(store, (b"oldcontent",))
+    store.artifacts.purge("s", "doc")
+    assert traces(store, (b"oldcontent",)) == []
+
+
+def test_content_that_only_a_fork_had_in_pruned_rows_goes_with_the_fork(sqlite_store: Store, clock: list[int]) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"oldcontent")
+    store.past.fork("s", "t")
+    store.artifacts.put("t", "doc", b"newer")
+    store.artifacts.purge("s", "doc")
+    assert traces(store, (b"oldcontent",))
+    clock[0] += 31 * 86400 * 10**9
+    assert store.upkeep.gc().pruned == 1
+    store.artifacts.purge("t", "doc")
+    assert traces(store, (b"oldcontent",)) == []
+
+
+def test_a_chunk_that_only_an_earlier_flush_of_another_file_has_too_goes(sqlite_store: Store) -> None:
+    store, common = sqlite_store, os.urandom(3 << 20)
+    store.sessions.create("s")
+    store.artifacts.put("s", "doc", common)
+    walker, handle = flushed(store, "/sessions/s/other", common + b"tail")
+    walker.tree.truncate("/sessions/s/other", 5, walker.caller)
+    close(handle)
+    walker.tree.destroy()
+    store.artifacts.purge("s", "doc")
+    assert not any((store.path or Path()).glob("blobs/*/*"))
+
+
+def test_notes_of_former_contents_go_with_the_contents(store: Store, clock: list[int]) -> None:
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", b"first", b"second")
+    close(handle)
+    walker.tree.destroy()
+    for _ in range(2):
+        with store.engine.index.read() as db:
+            assert db.execute("SELECT count(*) FROM former").fetchone() == (1,)
+        store.upkeep.gc()
+        clock[0] += 2 * 3600 * 10**9
+    with store.engine.index.read() as db:
+        assert db.execute("SELECT count(*) FROM former").fetchone() == (0,)
+
+
+def places(store: Store) -> tuple[int, int]:
+    """Return the number and the top (an inode) of the one session."""
+    with store.engine.index.read() as db:
+        sid, top = db.execute("SELECT sid, ino FROM session").fetchone()
+    return sid, top
+
+
+@pytest.mark.parametrize("name", ["d/doc", "e/doc", "f/e/doc"])
+def test_lost_bytes_of_an_artifact_whose_folders_were_renamed_go(sqlite_store: Store, name: str) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "d/doc", b"content")
+    store.artifacts.put("s", "f/other", b"other")
+    sid, top = places(store)
+    folder = store.entries.lookup(top, "f")
+    assert folder is not None
+    store.entries.rename(Place(sid, top, "d"), Place(sid, top, "e"))
+    store.entries.rename(Place(sid, top, "e"), Place(sid, folder.ino, "e"))
+    store.intake.lose(b"lost words", session.id, name, "a test")
+    store.intake.lose(b"other's", session.id, "f/other", "a test")
+    file = store.intake.spool_file(session.id, name)
+    report = store.artifacts.purge("s", "f/e/doc")
+    assert len(report.lost) == len(report.open_files) == 1
+    assert traces(store, (b"lost words",)) == []
+    assert [item.name for item in store.upkeep.lost()] == ["f/other"]
+    file.discard()
+
+
+def test_lost_bytes_are_an_artifacts_own_by_inode_or_sequence_whatever_it_was_called(sqlite_store: Store) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    doc, other = (store.artifacts.put("s", name, name.encode()) for name in ("doc", "other"))
+    mine = [
+        store.intake.lose(b"1", session.id, "elsewhere", "a test", sequence=doc.sequence),
+        store.intake.lose(b"2", "another session", "doc", "a test", ino=doc.ino, sequence=7),
+        store.intake.lose(b"3", session.id, "doc", "a test", ino=12345678),
+    ]
+    theirs = store.intake.lose(b"4", session.id, "doc", "a test", ino=other.ino, sequence=other.sequence)
+    assert sorted(store.artifacts.purge("s", "doc").lost) == sorted(one for one in mine if one is not None)
+    assert [item.id for item in store.upkeep.lost()] == [theirs]
+
+
+def test_what_a_mount_loses_is_known_by_inode_and_sequence(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    walker = Walker(store)
+    draft, spooled = walker.create("/sessions/s/doc", b"first"), walker.create("/sessions/s/large", b"!" * 300_000)
+    draft.flush()
+    entry = store.artifacts.get("s", "doc")
+    draft.write(memoryview(b"lost words"), 0)
+    monkeypatch.setattr(type(store.entries), "commit", refuses)
+    for handle in (draft, spooled):
+        with pytest.raises(LimitExceeded):
+            handle.flush()
+    monkeypatch.undo()
+    folder = (store.path or Path()) / "lost+found"
+    told = sorted((json.loads(path.read_bytes()) for path in folder.glob("*.json")), key=lambda one: str(one["name"]))
+    assert [(one["name"], one["sequence"]) for one in told] == [("doc", entry.sequence), ("large", None)]
+    assert told[0]["ino"] == entry.ino
+    assert isinstance(told[1]["ino"], int)
+    assert len(store.artifacts.purge("s", "doc").lost) == 1
+    assert traces(store, (b"lost words",)) == []
+    for handle in (draft, spooled):
+        handle.release()
+
+
+def refuses(*_: object, **__: object) -> None:
+    raise LimitExceeded("max_artifacts_per_session", 1)
+
+
+def test_lost_bytes_that_were_not_wholly_written_go_too(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"content")
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LostFound, "_move", dies)
+    monkeypatch.setattr(disk, "undo", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        store.intake.lose(b"lost words", session.id, "doc", "a test")
+    monkeypatch.undo()
+    assert traces(store, (b"lost words",))
+    store.artifacts.purge("s", "doc")
+    assert list(((store.path or Path()) / "lost+found").iterdir()) == []
+
+
+def test_what_a_dead_process_has_left_in_the_spool_goes_too(sqlite_store: Store) -> None:
+    store = sqlite_store
+    session = store.sessions.create("s")
+    store.artifacts.put("s", "doc", b"content")
+    assert store.path is not None
+    spool = Spool(store.path)
+    file = spool.new()
+    file.describe(session.id, "doc")
+    file.write(b"lost words", 0)
+    os.close(file.fd)
+    spool.close()
+    report = store.artifacts.purge("s", "doc")
+    assert (len(report.lost), report.open_files) == (1, ())
+    assert traces(store, (b"lost words",)) == []
+
+
+def blobs(store: Store) -> list[str]:
+    return [name for name, _ in store.engine.rooms.blobs.iterate()]
+
+
+def test_what_a_refused_commit_has_staged_goes_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(3 << 20)
+    store.sessions.create("s")
+    monkeypatch.setattr(Journal, "finish", refuses)
+    for put in (
+        lambda: store.artifacts.put("s", "doc", content),
+        lambda: store.artifacts.put("s", "doc", io.BytesIO(content)),
+        lambda: store.artifacts.put_many("s", [NewArtifact("a", b"small"), NewArtifact("b", content)]),
+    ):
+        with pytest.raises(LimitExceeded):
+            put()
+        assert blobs(store) == []
+    monkeypatch.undo()
+    art = store.artifacts.put("s", "kept", content)
+    before = blobs(store)
+    store.sessions.suspend("s")
+    with pytest.raises(SessionNotActive):
+        store.artifacts.put_many("s", [NewArtifact("doc", content)])
+    assert blobs(store) == before
+    assert store.artifacts.read(art) == content
+
+
+def test_a_refused_close_leaves_its_bytes_in_lost_and_found_alone(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    store.sessions.create("s")
+    walker, handle = flushed(store, "/sessions/s/doc", b"first")
+    handle.write(memoryview(os.urandom(3 << 20)), 0)
+    monkeypatch.setattr(Journal, "finish", refuses)
+    with pytest.raises(LimitExceeded):
+        handle.flush()
+    monkeypatch.undo()
+    handle.release()
+    walker.tree.destroy()
+    assert blobs(store) == []
+    assert len(store.artifacts.purge("s", "doc").lost) == 1
+    assert store.upkeep.lost() == []
+
+
+def test_what_a_refused_commit_takes_away_is_stored_anew_by_who_relied_on_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(3 << 20)
+    store.sessions.create("s")
+    stage = type(store.intake).stage
+
+    def slow(intake: Any, *args: Any, **options: Any) -> object:
+        staged = stage(intake, *args, **options)
+        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "finish", refuses)
+            with pytest.raises(LimitExceeded):
+                store.artifacts.put("s", "refused", content)
+        return staged
+
+    monkeypatch.setattr(type(store.intake), "stage", slow)
+    assert store.artifacts.read(store.artifacts.put("s", "doc", content)) == content

@@ -201,7 +201,7 @@ def test_folder_whose_salvager_died_half_way_is_finished(
     kill(process)
     lost = LostFound(tmp_path)
 
-    def die(*arguments: object) -> str:
+    def die(*arguments: object, **options: object) -> str:
         raise NotSupported("died")
 
     monkeypatch.setattr(lost, "add", die)

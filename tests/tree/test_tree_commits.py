@@ -244,7 +244,7 @@ def test_finishing_does_not_wait_for_workers_that_others_keep_busy(tmp_path: Any
 def test_what_lost_and_found_cannot_take_stays_in_the_spool_for_salvage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def is_full(*_: object) -> None:
+    def is_full(*_: object, **__: object) -> None:
         raise NoSpace("lost+found")
 
     data = bytes(range(256)) * 4096
