@@ -15,7 +15,8 @@ from llmspellfs.errors import InvalidValue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmspellfs.service.backup import BackupReport, RestoreReport
+    from llmspellfs.service.backup import BackupReport
+    from llmspellfs.service.restoring import RestoreReport
 
 
 @click.command(cls=Command)
@@ -75,7 +76,7 @@ def restore_store(app: App, src: str, target: str | None, force: bool) -> None:
     It is the store that was backed up: sessions keep their ids. Where a store is, it is refused without --force, and
     with it that store is moved aside, never deleted.
     """
-    from llmspellfs.service.backup import restore_store as restore
+    from llmspellfs.service.restoring import restore_store as restore
 
     place = target or app.store_path(app.load_config())
     with render.Bar("restoring") as bar:

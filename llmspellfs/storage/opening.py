@@ -27,7 +27,8 @@ from llmspellfs.storage.spool import Spool, salvage
 from llmspellfs.storage.swap import finish_swap
 
 INDEX_NAME = "index.db"
-_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "reserve", "opening.lock", "mount.log"})
+_TURN = "opening.lock"
+_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "reserve", _TURN, "mount.log"})
 """What a folder may hold that becomes a store: the beginnings of one."""
 
 
@@ -186,17 +187,32 @@ def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
 
     Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names.
     """
-    check_own(path)
+    while True:
+        check_own(path)
+        descriptor = _open_turn(path)
+        try:
+            turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)
+            if _is_there(path / _TURN, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _open_turn(path: Path) -> int:
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = disk.open_lock("opening.lock", path / "opening.lock", flags, 0o600)
+        return disk.open_lock("opening.lock", path / _TURN, flags, 0o600)
     except OSError as error:
         raise disk.mapped(path, error) from None
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Tell whether *descriptor* is of the file *path*: the folder may have been replaced while its turn was awaited."""
     try:
-        turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)
-        yield
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _first_values(index: Index) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NotSupported, SpellError, StoreUnusable
-from llmspellfs.service.backup import restore_store
+from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import disk
 
 BIG = 2 << 20
@@ -356,6 +357,114 @@ def test_a_store_that_is_there_is_moved_aside_by_force_alone(filled: Store, tmp_
     with open_store(tmp_path / "r.20261121T120000Z", config=Config()) as other:
         assert [session.name for session in other.sessions.list()] == ["mine"]
     assert check(tmp_path / "r") == rows(filled)
+
+
+class At:
+    """Calls *does* once, at the step *name*."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, does: Callable[[], None]) -> None:
+        self.name, self.does, self.is_done = name, does, False
+        monkeypatch.setattr(disk, "hook", self)
+
+    def __call__(self, name: str) -> None:
+        if name == self.name and not self.is_done:
+            self.is_done = True
+            self.does()
+
+
+def test_a_store_that_is_opened_while_another_is_restored_over_it_stays(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    open_store(tmp_path / "r", config=Config()).close()
+    opened: list[Store] = []
+
+    def use() -> None:
+        opened.append(open_store(tmp_path / "r", config=Config()))
+        opened[0].sessions.create("mine")
+
+    meanwhile = At(monkeypatch, "restore.index", use)
+    with pytest.raises(StoreUnusable, match="in use"):
+        restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    assert meanwhile.is_done
+    opened[0].artifacts.put("mine", "big", b"x" * BIG)
+    opened[0].sync()
+    opened[0].close()
+    assert not [name for name in os.listdir(tmp_path) if "restoring" in name or name.startswith("r.")]
+    with open_store(tmp_path / "r", config=Config()) as store:
+        assert store.artifacts.read(store.artifacts.get("mine", "big")) == b"x" * BIG
+
+
+@pytest.mark.parametrize("step", ["restore.aside", "restore.exchange", "restore.exchange.done", "restore.sync"])
+def test_who_opens_a_store_as_another_takes_its_place_has_the_one_that_stays(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    open_store(tmp_path / "r", config=Config()).close()
+    began = threading.Event()
+
+    def use() -> None:
+        began.set()
+        with open_store(tmp_path / "r", config=Config()) as store:
+            store.sessions.create("mine")
+
+    worker = threading.Thread(target=use)
+
+    def begin() -> None:
+        worker.start()
+        began.wait()
+        time.sleep(0.2)
+
+    At(monkeypatch, step, begin)
+    aside = restore_store(tmp_path / "b", tmp_path / "r", force=True).moved_aside
+    worker.join()
+    assert aside is not None
+    with open_store(tmp_path / "r", config=Config()) as store, open_store(aside, config=Config()) as before:
+        assert {session.name for session in store.sessions.list()} == {"s", "mine"}
+        assert before.sessions.list() == []
+
+
+@pytest.mark.parametrize("step", ["restore.aside", "restore.exchange", "restore.exchange.done", "restore.sync"])
+def test_a_restore_that_fails_at_the_end_leaves_what_was_there(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    with open_store(tmp_path / "r", config=Config()) as other:
+        other.sessions.create("mine")
+
+    def fail() -> None:
+        raise Fault(5, "input/output error")
+
+    At(monkeypatch, step, fail)
+    with pytest.raises(SpellError):
+        restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    assert sorted(name for name in os.listdir(tmp_path) if "r" in name.split(".")) == ["r"]
+    assert not [name for name in os.listdir(tmp_path) if "restoring" in name]
+    with open_store(tmp_path / "r", config=Config()) as other:
+        assert [session.name for session in other.sessions.list()] == ["mine"]
+
+
+def test_a_restore_where_names_cannot_be_exchanged(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    (tmp_path / "r").write_text("here before")
+    monkeypatch.setattr(disk, "_exchanged", lambda first, second: False)
+    aside = restore_store(tmp_path / "b", tmp_path / "r", force=True).moved_aside
+    assert aside is not None
+    assert Path(aside).read_text() == "here before"
+    assert check(tmp_path / "r") == rows(filled)
+
+
+def test_a_store_made_in_the_place_meanwhile_is_not_replaced(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    At(monkeypatch, "restore.index", lambda: open_store(tmp_path / "r", config=Config()).close())
+    with pytest.raises(AlreadyExists):
+        restore_store(tmp_path / "b", tmp_path / "r")
+    with open_store(tmp_path / "r", config=Config()) as store:
+        assert store.sessions.list() == []
 
 
 def test_what_is_no_backup_is_not_restored(filled: Store, tmp_path: Path) -> None:
