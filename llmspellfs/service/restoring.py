@@ -40,6 +40,8 @@ class RestoreReport:
     lost: int
     moved_aside: str | None
     """Where the store is now that was there before."""
+    harmed: tuple[str, ...]
+    """What the backup lacks or what does not read back in it, and so did not come: hashes, and names in lost+found."""
 
 
 def restore_store(
@@ -47,10 +49,13 @@ def restore_store(
     target: str | os.PathLike[str],
     *,
     force: bool = False,
+    harmed: bool = False,
     progress: Progress | None = None,
     now: Callable[[], int] = time.time_ns,
 ) -> RestoreReport:
     """Make a store at *target* of the backup *source*, every chunk checked on the way; all of it or nothing.
+
+    With *harmed* a backup that lacks chunks, or has such as do not read back, is restored without them.
 
     It is the same store (its uuid, its sessions' ids) as the one that was backed up. Where a store is, or a folder that
     holds anything, AlreadyExists is raised; with *force* that is moved aside to a dated name beside it, unless somebody
@@ -65,23 +70,24 @@ def restore_store(
     building = f"{there.parent}/.{there.name}.restoring-{secrets.token_hex(4)}"
     disk.make_folder("restore.mkdir", building)
     try:
-        count, stored, lost = _restored(str(here), building, progress)
+        left_out: list[str] | None = [] if harmed else None
+        count, stored, lost = _restored(str(here), building, progress, left_out)
         aside = _put_in_place(building, there, now(), force=force)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    return RestoreReport(str(there), count, stored, lost, aside)
+    return RestoreReport(str(there), count, stored, lost, aside, tuple(left_out or ()))
 
 
-def _restored(source: str, building: str, progress: Progress | None) -> tuple[int, int, int]:
+def _restored(source: str, building: str, progress: Progress | None, harmed: list[str] | None) -> tuple[int, int, int]:
     storage.restore_index(source, building)
     count = stored = 0
-    for size in storage.restore_chunks(source, building):
+    for size in storage.restore_chunks(source, building, harmed):
         count, stored = count + 1, stored + size
         if progress is not None:
             progress(count, count)
     copier = Copier(source, building, hardlink=False)
-    lost = copier.lost()
+    lost = copier.lost(harmed)
     copier.sync()
     return count, stored, lost
 

@@ -184,10 +184,11 @@ def _open_source(path: str) -> Connection:
     return db
 
 
-def restore_chunks(source: str, target: str) -> Iterator[int]:
+def restore_chunks(source: str, target: str, harmed: list[str] | None = None) -> Iterator[int]:
     """Copy every chunk that *target*'s index names, each checked against its hash; yield the bytes of each.
 
-    Content within the index is checked too. Raises Corrupt.
+    Content within the index is checked too. Raises Corrupt; with *harmed*, what is missing or does not read back is not
+    copied, and its hash noted there.
     """
     blobs, new = FileBlobs(source), FileBlobs(target)
     query = (
@@ -197,8 +198,14 @@ def restore_chunks(source: str, target: str) -> Iterator[int]:
     path = f"{target}/{INDEX_NAME}"
     with index_errors(path), closing(_open_copy(path)) as db:
         for digest, size, codec, data in db.execute(query):
-            stored = blobs.get(digest.hex()) if data is None else data
-            decode_checked(codec, stored, size, digest)
+            try:
+                stored = blobs.get(digest.hex()) if data is None else data
+                decode_checked(codec, stored, size, digest)
+            except Corrupt:
+                if harmed is None:
+                    raise
+                harmed.append(digest.hex())
+                continue
             if data is None:
                 new.put(digest.hex(), stored)
             yield len(stored)

@@ -359,6 +359,69 @@ def test_a_store_that_is_there_is_moved_aside_by_force_alone(filled: Store, tmp_
     assert check(tmp_path / "r") == rows(filled)
 
 
+def test_what_is_sound_of_a_harmed_backup_is_restored_and_the_rest_named(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    ours = sorted(blobs(tmp_path / "b"))
+    gone, flipped, cut, link = (tmp_path / "b/blobs" / name[:2] / name for name in ours[:4])
+    gone.unlink()
+    flipped.write_bytes(bytes([flipped.read_bytes()[0] ^ 1]) + flipped.read_bytes()[1:])
+    cut.write_bytes(cut.read_bytes()[:-1])
+    link.unlink()
+    link.symlink_to(path_of(filled) / "blobs" / link.name[:2] / link.name)
+    with pytest.raises(Corrupt):
+        restore_store(tmp_path / "b", tmp_path / "r")
+    report = restore_store(tmp_path / "b", tmp_path / "r", harmed=True)
+    assert sorted(report.harmed) == ours[:4]
+    assert blobs(tmp_path / "r") == set(ours[4:])
+    with open_store(tmp_path / "r", config=Config()) as store:
+        found = [problem for problem in store.upkeep.fsck().found if not problem.is_note]
+        assert {problem.where.split()[-1] for problem in found} == set(ours[:4])
+        assert all(problem.harmed for problem in found)
+        for number in range(4):
+            name = f"d/small{number}"
+            assert store.artifacts.read(store.artifacts.get("s", name)) == filled.artifacts.read(
+                filled.artifacts.get("s", name)
+            )
+    assert restore_store(tmp_path / "b", tmp_path / "r2", harmed=True).harmed == report.harmed
+
+
+def plant(lost: Path) -> list[Path]:
+    """Put into *lost* what no store has there, under names that a store has."""
+    link, folder, fifo = (lost / (digit * 16) for digit in "abc")
+    link.symlink_to("/etc/hostname")
+    folder.mkdir()
+    os.mkfifo(fifo)
+    return [link, folder, fifo]
+
+
+@pytest.mark.parametrize("hardlink", [True, False])
+def test_what_is_no_file_is_no_part_of_a_backup(filled: Store, tmp_path: Path, hardlink: bool) -> None:
+    planted = plant(path_of(filled) / "lost+found")
+    victim = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
+    aside = victim.rename(tmp_path / "aside")
+    os.mkfifo(victim)
+    report = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    assert (report.lost, report.missing) == (1, (victim.name,))
+    assert len(os.listdir(tmp_path / "b/lost+found")) == 2
+    copy = tmp_path / "b/blobs" / victim.name[:2] / victim.name
+    copy.parent.mkdir(mode=0o700, exist_ok=True)
+    copy.symlink_to(aside)
+    aside.rename(victim)
+    report = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    assert (report.missing, copy.is_symlink()) == ((), False)
+    for path in planted:
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert check(tmp_path / "b") == rows(filled)
+
+
+def test_what_is_no_file_in_a_backup_s_lost_and_found_is_not_restored(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    plant(tmp_path / "b/lost+found")
+    assert restore_store(tmp_path / "b", tmp_path / "r").lost == 1
+    assert len(os.listdir(tmp_path / "r/lost+found")) == 2
+    assert check(tmp_path / "r") == rows(filled)
+
+
 class At:
     """Calls *does* once, at the step *name*."""
 
