@@ -81,9 +81,10 @@ def restore_store(app: App, ctx: click.Context, src: str, target: str | None, fo
     """
     from llmspellfs.service.restoring import restore_store as restore
 
-    place = target or app.store_path(app.load_config())
+    config = app.load_config()
+    network, place = config.allow_network_store, target or app.store_path(config)
     with render.Bar("restoring") as bar:
-        report = restore(src, place, force=force, harmed=harmed, progress=bar.update)
+        report = restore(src, place, force=force, harmed=harmed, allow_network=network, progress=bar.update)
     render.outcome(_restore_line(report), asdict(report), as_json=app.json)
     for what in report.harmed:
         render.note(f"{what} is harmed in the backup: llmspellfs fsck says whose it is")

@@ -23,6 +23,7 @@ from llmspellfs.storage import disk
 from llmspellfs.storage.copying import Copier
 from llmspellfs.storage.disk import disk_errors
 from llmspellfs.storage.index import BUSY_SECONDS
+from llmspellfs.storage.mounts import check_place
 from llmspellfs.storage.opening import INDEX_NAME, opening_turn
 from llmspellfs.storage.planted import check_own
 from llmspellfs.storage.spool import live_owners
@@ -50,12 +51,14 @@ def restore_store(
     *,
     force: bool = False,
     harmed: bool = False,
+    allow_network: bool = False,
     progress: Progress | None = None,
     now: Callable[[], int] = time.time_ns,
 ) -> RestoreReport:
     """Make a store at *target* of the backup *source*, every chunk checked on the way; all of it or nothing.
 
-    With *harmed* a backup that lacks chunks, or has such as do not read back, is restored without them.
+    With *harmed* a backup that lacks chunks, or has such as do not read back, is restored without them. With
+    *allow_network* the store may be on a network file system, where it is opened only if the configuration allows that.
 
     It is the same store (its uuid, its sessions' ids) as the one that was backed up. Where a store is, or a folder that
     holds anything, AlreadyExists is raised; with *force* that is moved aside to a dated name beside it, unless somebody
@@ -64,8 +67,10 @@ def restore_store(
     here, there = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
     if not (here / INDEX_NAME).is_file():
         raise StoreUnusable.missing(here)
+    check_own(here)
     if here == there or here in there.parents or there in here.parents:
         raise InvalidValue(str(target), "expected a place apart from the backup")
+    check_place(there, allow_network=allow_network)
     _check_free(there, force=force)
     building = f"{there.parent}/.{there.name}.restoring-{secrets.token_hex(4)}"
     disk.make_folder("restore.mkdir", building)
