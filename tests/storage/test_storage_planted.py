@@ -310,3 +310,16 @@ def test_no_store_is_restored_to_where_none_can_be(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "net").exists()
     restore_store(tmp_path / "copy", tmp_path / "net/store", allow_network=True)
     open_store(tmp_path / "net/store", config=Config(allow_network_store=True), create=False).close()
+
+
+@pytest.mark.parametrize("name", ["backup.json", "index.db-wal"])
+def test_a_pipe_in_a_backup_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    with open_store(tmp_path / "store", config=Config()) as store:
+        store.upkeep.backup(tmp_path / "copy")
+        (tmp_path / "copy" / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / "copy" / name)
+        with pytest.raises(StoreUnusable, match=f"{name} should be a file and is not"):
+            store.upkeep.backup(tmp_path / "copy")
+    with pytest.raises(StoreUnusable, match=f"{name} should be a file and is not"):
+        restore_store(tmp_path / "copy", tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
