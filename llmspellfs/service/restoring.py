@@ -10,8 +10,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from llmspellfs.errors import AlreadyExists, InvalidValue, StoreUnusable
 from llmspellfs.model.times import NS
 from llmspellfs.storage import backup as storage
-from llmspellfs.storage import disk
+from llmspellfs.storage import disk, readers
 from llmspellfs.storage.copying import Copier
 from llmspellfs.storage.disk import disk_errors
 from llmspellfs.storage.index import BUSY_SECONDS
@@ -72,6 +72,8 @@ def restore_store(
         raise InvalidValue(str(target), "expected a place apart from the backup")
     check_place(there, allow_network=allow_network)
     _check_free(there, force=force)
+    with _unused(there):
+        pass
     building = f"{there.parent}/.{there.name}.restoring-{secrets.token_hex(4)}"
     disk.make_folder("restore.mkdir", building)
     try:
@@ -98,13 +100,18 @@ def _restored(source: str, building: str, progress: Progress | None, harmed: lis
 
 
 def _check_free(there: Path, *, force: bool) -> None:
-    """Raise AlreadyExists where anything is *there* and not to be moved, StoreUnusable where it is in use."""
-    if not _is_taken(there):
-        return
-    if not force:
+    """Raise AlreadyExists where anything is *there* that is not to be moved."""
+    if not force and _is_taken(there):
         raise AlreadyExists("store", there)
-    if there.is_dir() and live_owners(there):
-        raise StoreUnusable(there, "it is in use")
+
+
+@contextmanager
+def _unused(there: Path) -> Iterator[None]:
+    """Raise StoreUnusable where anybody has open what is *there*, and keep readers out of it for the block."""
+    with readers.kept_out(there) if there.is_dir() else nullcontext(True) as is_unread:
+        if not is_unread or live_owners(there):
+            raise StoreUnusable(there, "it is in use")
+        yield
 
 
 def _is_taken(there: Path) -> bool:
@@ -116,7 +123,8 @@ def _put_in_place(building: str, there: Path, now_ns: int, *, force: bool) -> st
 
     Whoever opens either waits until that is done, or undone. On failure *building* is what it was.
     """
-    with opening_turn(Path(building), BUSY_SECONDS), _turn_at(there), disk_errors(there):
+    new = Path(building)
+    with opening_turn(new, BUSY_SECONDS), _turn_at(there), readers.kept_out(new), _unused(there), disk_errors(there):
         _check_free(there, force=force)
         if _is_taken(there):
             return _exchange(building, there, now_ns)

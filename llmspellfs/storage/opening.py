@@ -21,6 +21,7 @@ from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.mounts import check_place
 from llmspellfs.storage.planted import check_own, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
+from llmspellfs.storage.readers import Reader
 from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
@@ -44,6 +45,8 @@ class Rooms:
     lost: LostFound | None
     read_only: str | None = None
     """Why nothing can be written, where that is so."""
+    reader: Reader | None = None
+    """What tells others of a read-only one."""
 
     def close(self) -> None:
         """Close everything; the spool's folder goes, since its process lets go of it."""
@@ -51,6 +54,8 @@ class Rooms:
             self.spool.close()
         self.cache.close()
         self.index.close()
+        if self.reader is not None:
+            self.reader.close()
 
 
 def open_rooms(
@@ -76,7 +81,7 @@ def open_rooms(
         raise StoreUnusable.missing(path)
     why = _why_read_only(path)
     if why is not None:
-        return _open_read_only(path, why, busy_seconds)
+        return _open_read_only(path, why, busy_seconds, is_alone=is_alone)
     _make_folder(path)
     try:
         return _open(path, busy_seconds, is_alone=is_alone)
@@ -102,10 +107,12 @@ def _why_read_only(path: Path) -> str | None:
     return None
 
 
-def _open_read_only(path: Path, why: str, busy_seconds: float) -> Rooms:
+def _open_read_only(path: Path, why: str, busy_seconds: float, *, is_alone: bool) -> Rooms:
     check_own(path)
-    index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
-    return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why)
+    reader = None if is_alone else Reader(path, busy_seconds)
+    with _closed_on_failure(*filter(None, (reader,))):
+        index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
+        return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why, reader=reader)
 
 
 def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
@@ -134,7 +141,7 @@ def _make_index(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _closed_on_failure(*parts: Index | Spool) -> Iterator[None]:
+def _closed_on_failure(*parts: Index | Spool | Reader) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -192,7 +199,7 @@ def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
         descriptor = _open_turn(path)
         try:
             turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)
-            if _is_there(path / _TURN, descriptor):
+            if turns.is_of(path / _TURN, descriptor):
                 yield
                 return
         finally:
@@ -205,14 +212,6 @@ def _open_turn(path: Path) -> int:
         return disk.open_lock("opening.lock", path / _TURN, flags, 0o600)
     except OSError as error:
         raise disk.mapped(path, error) from None
-
-
-def _is_there(path: Path, descriptor: int) -> bool:
-    """Tell whether *descriptor* is of the file *path*: the folder may have been replaced while its turn was awaited."""
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _first_values(index: Index) -> None:
