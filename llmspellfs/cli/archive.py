@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -38,33 +37,25 @@ def export(app: App, sessions: tuple[str, ...], file: str, history: bool, no_met
         report = store.archive.export(
             sessions, out, history=history, metadata=not no_metadata, progress=bar.update
         )  # fmt: skip
-    if file == "-":
+    if file == "-" or not os.path.isfile(file):  # a pipe may be stdout by another name
         return
     render.outcome(_export_line(report, file), {"file": file, **_said(asdict(report))}, as_json=app.json)
 
 
 @contextmanager
 def _target(path: str) -> Iterator[BinaryIO]:
-    """Lend a file that gets the name *path* once it is whole; nothing is left of it on failure."""
-    if path == "-":
-        if sys.stdout.isatty():
+    """Lend a file that gets the name *path* once it is whole; nothing is left of it on failure.
+
+    What has that name and is no regular file is written to.
+    """
+    from llmspellfs.service.outgoing import replacing
+
+    render.flush()
+    with nullcontext(sys.stdout.buffer) if path == "-" else replacing(path, is_private=True) as file:
+        if file.isatty():
             raise click.UsageError("an archive is not for a terminal: redirect stdout, or name a file")
-        render.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    temporary = f"{path}.{secrets.token_hex(4)}.part"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+        yield file
+        file.flush()
 
 
 def _export_line(report: ExportReport, file: str) -> str:

@@ -89,7 +89,7 @@ def get(app: App, ref: str, target: str, force: bool) -> None:
     elif os.path.lexists(target) and not force:
         raise AlreadyExists("file", target)
     else:
-        _copy_out(store, found, os.path.realpath(target))
+        _copy_out(store, found, target)
     if app.json:
         render.say_json({"id": found.id, "file": target, "size": found.size})
 
@@ -98,8 +98,8 @@ def _copy_out(store: Store, found: Artifact, target: str) -> None:
     """Write *found* to *target*, which is there whole or not at all."""
     from llmspellfs.service.outgoing import write_whole
 
-    folder = os.path.dirname(target)
-    if not os.path.isdir(folder or "."):
+    folder = os.path.dirname(os.path.realpath(target))
+    if not os.path.isdir(folder):
         raise NotFound("folder", folder)
     with store.artifacts.open(found) as reader, render.Bar(found.name, found.size, is_bytes=True) as bar:
         write_whole(target, reader.blocks(), bar.update)

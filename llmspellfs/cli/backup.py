@@ -15,7 +15,8 @@ from llmspellfs.errors import InvalidValue
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmspellfs.service.backup import BackupReport, RestoreReport
+    from llmspellfs.service.backup import BackupReport
+    from llmspellfs.service.restoring import RestoreReport
 
 
 @click.command(cls=Command)
@@ -68,23 +69,32 @@ def _backup_line(report: BackupReport) -> str:
 @click.argument("src")
 @click.option("--to", "target", metavar="DIR", help="Where to (else where --store or the configuration say).")
 @click.option("--force", is_flag=True, help="Move a store that is there aside, to a dated name.")
+@click.option("--harmed", is_flag=True, help="Bring what is sound of a harmed backup, and name what is not.")
+@click.pass_context
 @pass_app
-def restore_store(app: App, src: str, target: str | None, force: bool) -> None:
+def restore_store(app: App, ctx: click.Context, src: str, target: str | None, force: bool, harmed: bool) -> None:
     """Make a store of the backup SRC, every chunk checked on the way.
 
     It is the store that was backed up: sessions keep their ids. Where a store is, it is refused without --force, and
-    with it that store is moved aside, never deleted.
+    with it that store is moved aside, never deleted. A backup of which anything does not read back is refused without
+    --harmed; with it that is left out, and the exit status is 1.
     """
-    from llmspellfs.service.backup import restore_store as restore
+    from llmspellfs.service.restoring import restore_store as restore
 
-    place = target or app.store_path(app.load_config())
+    config = app.load_config()
+    network, place = config.allow_network_store, target or app.store_path(config)
     with render.Bar("restoring") as bar:
-        report = restore(src, place, force=force, progress=bar.update)
+        report = restore(src, place, force=force, harmed=harmed, allow_network=network, progress=bar.update)
     render.outcome(_restore_line(report), asdict(report), as_json=app.json)
+    for what in report.harmed:
+        render.note(f"{what} is harmed in the backup: llmspellfs fsck says whose it is")
+    ctx.exit(render.FAILED if report.harmed else 0)
 
 
 def _restore_line(report: RestoreReport) -> str:
     from llmspellfs.cli.views import human_size
 
     aside = f"; what was there is now {report.moved_aside}" if report.moved_aside else ""
-    return f"store: {report.path}: {report.chunks} chunks, {human_size(report.stored_bytes)}, all checked{aside}"
+    harmed = f", {len(report.harmed)} harmed and left out" if report.harmed else ""
+    brought = f"{report.chunks} chunks, {human_size(report.stored_bytes)}, all checked"
+    return f"store: {report.path}: {brought}{harmed}{aside}"

@@ -1,4 +1,4 @@
-"""Backing up a store while it is used, and bringing it back; `store.upkeep.backup` and `restore_store`.
+"""Backing up a store while it is used: `store.upkeep.backup`. The way back is `restoring`.
 
 Writers go on meanwhile. The backup is the store as it was when its index was read. A chunk that is erased between that
 and its turn is no part of the store any more, so the index is read again; one that the store names and does not have is
@@ -8,20 +8,14 @@ told of, and everything else is backed up.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from llmspellfs.errors import AlreadyExists, InvalidValue, NotSupported, StoreBusy, StoreUnusable
-from llmspellfs.model.times import NS
+from llmspellfs.errors import InvalidValue, NotSupported, StoreBusy, StoreUnusable
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import backup as storage
-from llmspellfs.storage import contents, disk
+from llmspellfs.storage import contents
 from llmspellfs.storage.backup import Moment
 from llmspellfs.storage.copying import Copier
 from llmspellfs.storage.index import BUSY_SECONDS
@@ -52,18 +46,6 @@ class BackupReport:
     """Items of lost+found."""
     missing: tuple[str, ...]
     """Chunks that the store itself does not have, by hash: it is harmed, see `fsck`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
-    """What came back: *chunks*, whole contents within the index among them, of *stored_bytes*."""
-
-    path: str
-    chunks: int
-    stored_bytes: int
-    lost: int
-    moved_aside: str | None
-    """Where the store is now that was there before."""
 
 
 def back_up(
@@ -134,75 +116,3 @@ def _is_harmed(engine: Engine, chunk: str) -> bool:
     """Tell whether the store names *chunk* and lacks it; under the write lock, beside which no chunk is erased."""
     with engine.index.write() as db:
         return contents.has_chunk(db, chunk) and not engine.rooms.blobs.exists(chunk)
-
-
-def restore_store(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-    now: Callable[[], int] = time.time_ns,
-) -> RestoreReport:
-    """Make a store at *target* of the backup *source*, every chunk checked on the way; all of it or nothing.
-
-    It is the same store (its uuid, its sessions' ids) as the one that was backed up. Where a store is, or a folder that
-    holds anything, AlreadyExists is raised; with *force* that is moved aside to a dated name beside it. Raises Corrupt,
-    NoSpace, StoreUnusable.
-    """
-    here, there = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
-    if not (here / INDEX_NAME).is_file():
-        raise StoreUnusable.missing(here)
-    if here == there or here in there.parents or there in here.parents:
-        raise InvalidValue(str(target), "expected a place apart from the backup")
-    is_taken = there.exists() and (not there.is_dir() or any(there.iterdir()))
-    if is_taken and not force:
-        raise AlreadyExists("store", there)
-    if is_taken and live_owners(str(there)):
-        raise StoreUnusable(there, "it is in use")
-    building = f"{there.parent}/.{there.name}.restoring-{secrets.token_hex(4)}"
-    disk.make_folder("restore.mkdir", building)
-    aside = None
-    try:
-        report = _restored(str(here), building, progress)
-        aside = _move_aside(there, now()) if is_taken else None
-        disk.rename("restore.rename", building, there)
-        disk.sync_folder("restore.sync", there.parent)
-    except BaseException:
-        _undo_restore(building, there, aside)
-        raise
-    return RestoreReport(str(there), report[0], report[1], report[2], aside)
-
-
-def _undo_restore(building: str, there: Path, aside: str | None) -> None:
-    """Remove what was brought, and have *there* again what was moved *aside*."""
-    with suppress(OSError):
-        if not os.path.lexists(building):
-            disk.rename("restore.undo", there, building)
-        if aside is not None:
-            disk.rename("restore.undo", aside, there)
-    shutil.rmtree(building, ignore_errors=True)
-
-
-def _restored(source: str, building: str, progress: Progress | None) -> tuple[int, int, int]:
-    storage.restore_index(source, building)
-    count = stored = 0
-    for size in storage.restore_chunks(source, building):
-        count, stored = count + 1, stored + size
-        if progress is not None:
-            progress(count, count)
-    copier = Copier(source, building, hardlink=False)
-    lost = copier.lost()
-    copier.sync()
-    return count, stored, lost
-
-
-def _move_aside(path: Path, now_ns: int) -> str:
-    """Rename *path* to a name beside it that says when, and return that."""
-    stamp = datetime.fromtimestamp(now_ns // NS, UTC).strftime("%Y%m%dT%H%M%SZ")
-    for number in range(1000):
-        aside = f"{path}.{stamp}" + (f"-{number}" if number else "")
-        if not os.path.lexists(aside):
-            disk.rename("restore.aside", path, aside)
-            return aside
-    raise AlreadyExists("folder", f"{path}.{stamp}")

@@ -6,25 +6,40 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 
 
 def write_whole(path: str, blocks: Iterable[bytes], progress: Callable[[int], None] | None = None) -> None:
-    """Write *blocks* to the file *path*, which is replaced when all of them are there, and left as it is until then.
+    """Write *blocks* to the file *path*, as `replacing` does; *progress* is called with the bytes written so far.
 
-    What is no regular file (a device, a pipe) is written to. *progress* is called with the bytes written so far. Raises
-    OSError, and what reading *blocks* does.
+    Raises OSError, and what reading *blocks* does.
     """
-    target, counted = os.path.realpath(path), _counted(blocks, progress)
-    if os.path.lexists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:
-            file.writelines(counted)
+    with replacing(path) as file:
+        file.writelines(_counted(blocks, progress))
+
+
+@contextlib.contextmanager
+def replacing(path: str, *, is_private: bool = False) -> Iterator[BinaryIO]:
+    """Lend a file that takes the place of the file *path* when the block has ended; until then that is as it is.
+
+    It has the owner and the mode of the one it replaces; where it *is_private* it is this user's alone, and durable.
+    What is no regular file (a device, a pipe) is written to. Raises OSError.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            yield file
         return
+    target = os.path.realpath(path)
     folder, base = os.path.split(target)
     partial = os.path.join(folder, f".{base[:40]}.{os.getpid()}.{threading.get_native_id()}.part")
     try:
-        with open(partial, "xb") as file:
-            file.writelines(counted)
-        _take_attributes(target, partial)
+        with open(partial, "xb", opener=_private if is_private else None) as file:
+            yield file
+            if is_private:
+                file.flush()
+                os.fsync(file.fileno())
+        if not is_private:
+            _take_attributes(target, partial)
         os.replace(partial, target)
     except BaseException as error:
         if os.path.exists(partial):
@@ -32,6 +47,10 @@ def write_whole(path: str, blocks: Iterable[bytes], progress: Callable[[int], No
         if isinstance(error, OSError) and error.filename == partial:
             error.filename = path
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _counted(blocks: Iterable[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmspellfs.errors import StoreUnusable
+from llmspellfs.storage import readers
 from llmspellfs.storage.opening import opening_turn
 from llmspellfs.storage.spool import FOLDER, is_alive
 
@@ -22,13 +23,15 @@ def alone(path: Path, busy_seconds: float) -> Iterator[None]:
     root = os.fspath(path)
     if not os.path.isdir(root):
         raise StoreUnusable.missing(root)
-    with opening_turn(path, busy_seconds):
+    with opening_turn(path, busy_seconds), readers.kept_out(path) as is_unread:
         users = sorted({name.split("-")[0] for name in _names(f"{root}/{FOLDER}") if is_alive(root, name)}, key=int)
         if users:
             noun = "process" if len(users) == 1 else "processes"
             raise StoreUnusable(
                 root, f"{noun} {', '.join(users)} has it open: a repair needs it alone (unmount it first)"
             )
+        if not is_unread:
+            raise StoreUnusable(root, "another process reads it: a repair needs it alone (unmount it first)")
         yield
 
 

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from llmspellfs.errors import Corrupt, InvalidValue, NoSpace, StoreBusy, StoreUnusable
 from llmspellfs.storage import disk
@@ -23,6 +24,7 @@ from llmspellfs.storage.codec import decode_checked
 from llmspellfs.storage.disk import StrPath, disk_errors
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.opening import INDEX_NAME
+from llmspellfs.storage.planted import check_own
 
 MARK = "backup.json"
 PART = f"{INDEX_NAME}.part"
@@ -46,11 +48,15 @@ def store_uuid(db: Connection) -> str:
 
 
 def claim(folder: str, uuid: str) -> None:
-    """Make *folder* one for backups of the store *uuid*, or see that it is; raise InvalidValue where it is not."""
+    """Make *folder* one for backups of the store *uuid*, or see that it is; raise InvalidValue where it is not.
+
+    Raises StoreUnusable where it holds what a store does not put there, such as links under its own names.
+    """
     with disk_errors(folder):
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise InvalidValue(folder, "expected a folder")
         disk.make_folder("backup.mkdir", folder)
+        check_own(Path(folder))
         names = set(os.listdir(folder)) - {f"{MARK}.part"}
         if MARK in names:
             _check_mark(folder, uuid)
@@ -184,10 +190,11 @@ def _open_source(path: str) -> Connection:
     return db
 
 
-def restore_chunks(source: str, target: str) -> Iterator[int]:
+def restore_chunks(source: str, target: str, harmed: list[str] | None = None) -> Iterator[int]:
     """Copy every chunk that *target*'s index names, each checked against its hash; yield the bytes of each.
 
-    Content within the index is checked too. Raises Corrupt.
+    Content within the index is checked too. Raises Corrupt; with *harmed*, what is missing or does not read back is not
+    copied, and its hash noted there.
     """
     blobs, new = FileBlobs(source), FileBlobs(target)
     query = (
@@ -197,8 +204,14 @@ def restore_chunks(source: str, target: str) -> Iterator[int]:
     path = f"{target}/{INDEX_NAME}"
     with index_errors(path), closing(_open_copy(path)) as db:
         for digest, size, codec, data in db.execute(query):
-            stored = blobs.get(digest.hex()) if data is None else data
-            decode_checked(codec, stored, size, digest)
+            try:
+                stored = blobs.get(digest.hex()) if data is None else data
+                decode_checked(codec, stored, size, digest)
+            except Corrupt:
+                if harmed is None:
+                    raise
+                harmed.append(digest.hex())
+                continue
             if data is None:
                 new.put(digest.hex(), stored)
             yield len(stored)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.storage import disk
 from llmspellfs.storage.disk import StrPath, disk_errors
 from llmspellfs.storage.lost import FOLDER as LOST
@@ -37,12 +39,22 @@ class Copier:
         """Bring the chunk *name* where it is not there yet; return False where the source does not have it."""
         return self._bring(f"{_BLOBS}/{name[:2]}", name)
 
-    def lost(self) -> int:
-        """Bring what is in the source's `lost+found`; return how many items it has."""
-        self._lost = here = {name for name in _names(f"{self._source}/{LOST}") if _LOST_NAME.fullmatch(name)}
+    def lost(self, harmed: list[str] | None = None) -> int:
+        """Bring what is in the source's `lost+found`; return how many items it has.
+
+        Raises Corrupt; with *harmed*, what does not read back is left, and its name noted there.
+        """
+        folder = f"{self._source}/{LOST}"
+        named = (name for name in _names(folder) if _LOST_NAME.fullmatch(name))
+        self._lost = here = {name for name in named if _size(f"{folder}/{name}") is not None}
         chunks = self.linked, self.copied, self.copied_bytes
         for name in sorted(here, reverse=True):
-            self._bring(LOST, name)
+            try:
+                self._bring(LOST, name)
+            except Corrupt:
+                if harmed is None:
+                    raise
+                harmed.append(f"{LOST}/{name}")
         self.linked, self.copied, self.copied_bytes = chunks
         return sum(1 for name in here if not name.endswith(".json"))
 
@@ -85,7 +97,7 @@ class Copier:
                 disk.make_folder("backup.mkdir", f"{self._target}/{folder}")
                 self._dirty.add(folder)
             try:
-                self._place(source, target, is_there=here is not None)
+                self._place(source, target, is_there=os.path.lexists(target))
             except FileNotFoundError:
                 return False
         return True
@@ -125,10 +137,12 @@ class Copier:
 
 
 def _size(path: str) -> int | None:
+    """Return the size of the file *path*, None where there is none: a link or a FIFO is nothing of a store's."""
     try:
-        return os.lstat(path).st_size
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _whole(path: str) -> bytes:

@@ -32,6 +32,8 @@ R = TypeVar("R")
 ARMED_BY = "LLMSPELLFS_FAULTS"
 """The environment variable that arms `faults` in this process."""
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""From linux/fcntl.h and linux/fs.h."""
 
 hook: Hook | None = None
 """What hears of each step; None outside of tests."""
@@ -82,6 +84,36 @@ def create(name: str, path: StrPath, flags: int = os.O_WRONLY, mode: int = 0o600
         os.close(descriptor)
         raise
     return descriptor
+
+
+def exchange(name: str, first: StrPath, second: StrPath) -> None:
+    """Have *first* and *second* change names; where the file system can, in one step, neither being missing between."""
+    point(name)
+    if not _exchanged(first, second):
+        third = f"{os.fspath(first)}.exchanging"
+        os.rename(second, third)
+        try:
+            os.rename(first, second)
+        except BaseException:
+            os.rename(third, second)
+            raise
+        os.rename(third, first)
+    point(f"{name}.done")
+
+
+def _exchanged(first: StrPath, second: StrPath) -> bool:
+    """Exchange two names by renameat2(2); return False where that is not known here."""
+    import ctypes  # here: hardly anything needs it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    if libc.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in {errno.EINVAL, errno.ENOSYS}:
+        return False
+    raise OSError(code, os.strerror(code), os.fspath(first), None, os.fspath(second))
 
 
 def write(name: str, descriptor: int, data: Buffer) -> None:

@@ -17,13 +17,21 @@ from llmspellfs.errors import StoreUnusable
 TABLE = "/proc/self/mountinfo"
 OWN = "fuse.llmspellfs"
 NETWORK = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"}
-    | {"orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs"}
-    | {"fuse.afp", "fuse.beegfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.curlftpfs", "fuse.davfs", "fuse.gcsfuse"}
-    | {"fuse.glusterfs", "fuse.juicefs", "fuse.mfs", "fuse.moosefs", "fuse.rclone", "fuse.s3fs", "fuse.seaweedfs"}
-    | {"fuse.smbnetfs", "fuse.sshfs", "fuse.vmhgfs-fuse"}
+    {"9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "cvfs", "davfs", "fhgfs", "gfs", "gfs2", "glusterfs"}
+    | {"gpfs", "ibrix", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3"}
+    | {"smbfs", "snfs", "vboxsf", "virtiofs", "vmhgfs", "wekafs"}
 )
 """File systems (by their type in TABLE) that more than one machine can have mounted, or a machine and its guests."""
+LOCAL_FUSE = frozenset(
+    {"fuse.bindfs", "fuse.cryfs", "fuse.encfs", "fuse.exfat", "fuse.fuse-ext2", "fuse.fuse-overlayfs", "fuse.fuse2fs"}
+    | {"fuse.gocryptfs", "fuse.mergerfs", "fuse.ntfs", "fuse.ntfs-3g", "fuse.securefs", "fuse.squashfuse"}
+    | {"fuse.unionfs", "fuse.unionfs-fuse", "fuse.zfs", "fuse.zfs-fuse"}
+)
+"""File systems in user space over what this machine has.
+
+Most others bring a server or an object store near, and more of them are made than can be listed: what is not known here
+counts as such. One on a block device ("fuseblk") is local.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +53,15 @@ def check_place(path: Path, *, allow_network: bool) -> None:
         return
     if on.kind == OWN:
         raise StoreUnusable(path, f"it would be inside the mount of a store, at {on.place}")
-    if on.kind in NETWORK and not allow_network:
-        why = f"{on.place} is a network file system ({on.kind}), on which SQLite's locks and shared memory do not hold"
+    if _may_be_shared(on.kind) and not allow_network:
+        what = "is a network file system" if on.kind in NETWORK else "may be a network file system"
+        why = f"{on.place} {what} ({on.kind}), on which SQLite's locks and shared memory do not hold"
         raise StoreUnusable(path, f"{why}; allow_network_store = true lets one machine alone use it")
+
+
+def _may_be_shared(kind: str) -> bool:
+    is_fuse = kind == "fuse" or kind.startswith("fuse.")
+    return kind in NETWORK or (is_fuse and kind not in LOCAL_FUSE)
 
 
 def is_superblock_read_only(path: Path) -> bool:

@@ -21,13 +21,15 @@ from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.mounts import check_place
 from llmspellfs.storage.planted import check_own, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
+from llmspellfs.storage.readers import Reader
 from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
 from llmspellfs.storage.swap import finish_swap
 
 INDEX_NAME = "index.db"
-_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "reserve", "opening.lock", "mount.log"})
+_TURN = "opening.lock"
+_OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "reserve", _TURN, "mount.log"})
 """What a folder may hold that becomes a store: the beginnings of one."""
 
 
@@ -43,6 +45,8 @@ class Rooms:
     lost: LostFound | None
     read_only: str | None = None
     """Why nothing can be written, where that is so."""
+    reader: Reader | None = None
+    """What tells others of a read-only one."""
 
     def close(self) -> None:
         """Close everything; the spool's folder goes, since its process lets go of it."""
@@ -50,6 +54,8 @@ class Rooms:
             self.spool.close()
         self.cache.close()
         self.index.close()
+        if self.reader is not None:
+            self.reader.close()
 
 
 def open_rooms(
@@ -76,7 +82,7 @@ def open_rooms(
         raise StoreUnusable.missing(path)
     why = _why_read_only(path)
     if why is not None:
-        return _open_read_only(path, why, busy_seconds)
+        return _open_read_only(path, why, busy_seconds, is_alone=is_alone)
     _make_folder(path)
     try:
         return _open(path, busy_seconds, is_alone=is_alone)
@@ -102,10 +108,12 @@ def _why_read_only(path: Path) -> str | None:
     return None
 
 
-def _open_read_only(path: Path, why: str, busy_seconds: float) -> Rooms:
+def _open_read_only(path: Path, why: str, busy_seconds: float, *, is_alone: bool) -> Rooms:
     check_own(path)
-    index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
-    return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why)
+    reader = None if is_alone else Reader(path, busy_seconds)
+    with _closed_on_failure(*filter(None, (reader,))):
+        index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
+        return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why, reader=reader)
 
 
 def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
@@ -147,7 +155,7 @@ def _check_not_lost(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _closed_on_failure(*parts: Index | Spool) -> Iterator[None]:
+def _closed_on_failure(*parts: Index | Spool | Reader) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -200,17 +208,24 @@ def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
 
     Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names.
     """
-    check_own(path)
+    while True:
+        check_own(path)
+        descriptor = _open_turn(path)
+        try:
+            turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)
+            if turns.is_of(path / _TURN, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _open_turn(path: Path) -> int:
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = disk.open_lock("opening.lock", path / "opening.lock", flags, 0o600)
+        return disk.open_lock("opening.lock", path / _TURN, flags, 0o600)
     except OSError as error:
         raise disk.mapped(path, error) from None
-    try:
-        turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _first_values(index: Index) -> None:

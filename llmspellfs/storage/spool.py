@@ -195,7 +195,7 @@ def held(root: StrPath) -> set[str]:
     folder = _folder(root)
     words: set[str] = set()
     for name in filter(_NAME.fullmatch, _names(folder)):
-        with suppress(NotADirectoryError, PermissionError):
+        with suppress(PermissionError):
             found = {each.removeprefix(_HOLD) for each in _names(os.path.join(folder, name)) if each.startswith(_HOLD)}
             words |= found if found and is_alive(root, name) else set()
     return words
@@ -297,7 +297,7 @@ def _open_lock(path: str) -> int:
 def _names(path: str) -> list[str]:
     try:
         return os.listdir(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -57,6 +57,14 @@ def wait_for(descriptor: int, how: int, seconds: float) -> None:
         time.sleep(_PAUSE)
 
 
+def is_of(path: Path, descriptor: int) -> bool:
+    """Tell whether *descriptor* is of what is at *path* now: it may have been replaced while its lock was awaited."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def _take(descriptor: int, how: int) -> bool:
     try:
         fcntl.flock(descriptor, how)

@@ -53,6 +53,41 @@ def test_a_session_goes_through_a_pipe(cli: Cli, file: str, other: Cli, child: C
     assert "q4: imported" in other.ok("import", "-", stdin=data)
 
 
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(cli: Cli, file: str, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with (tmp_path / "got").open("wb") as out:
+        reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=out)
+    try:
+        assert cli.ok("export", "q4", str(tmp_path / name)) == ""
+        assert (tmp_path / "pipe").is_fifo()
+        assert reader.wait() == 0
+    finally:
+        reader.kill()
+        reader.wait()
+    assert (tmp_path / "got").read_bytes() == Path(file).read_bytes()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_link_to_a_file_stays_one(cli: Cli, file: str, q4: str, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("older")
+    (tmp_path / "link").symlink_to("there")
+    cli.ok("export", "q4", str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_bytes() == Path(file).read_bytes()
+    cli.fails("export", "nobody", str(tmp_path / "there"))
+    assert (tmp_path / "there").read_bytes() == Path(file).read_bytes()
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
+
+
+def test_stdout_by_its_other_name(cli: Cli, file: str, child: Callable[..., Any]) -> None:
+    export = child("export", "q4", "/dev/stdout", stdout=subprocess.PIPE)
+    assert (export.communicate()[0], export.returncode) == (Path(file).read_bytes(), 0)
+    get = child("artifact", "get", "q4:d/a", "/dev/stdout", "--force", stdout=subprocess.PIPE)
+    assert (get.communicate()[0], get.returncode) == (b"second", 0)
+
+
 def test_an_export_without_history_and_metadata(cli: Cli, file: str, other: Cli, tmp_path: Path) -> None:
     path = str(tmp_path / "bare")
     assert "leave out both" in cli.fails("export", "q4", path, "--no-metadata", status=2)

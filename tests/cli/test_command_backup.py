@@ -63,6 +63,19 @@ def test_a_store_that_lacks_a_chunk_is_backed_up_with_a_word(cli: Cli, q4: str, 
     aside.rename(victim)
 
 
+def test_of_a_harmed_backup_the_rest_is_restored_when_asked_for(cli: Cli, q4: str, tmp_path: Path) -> None:
+    cli.ok("artifact", "put", "q4", "-", "--name", "big", stdin=os.urandom(1 << 20))
+    target, restored = str(tmp_path / "b"), str(tmp_path / "r")
+    cli.ok("backup", target, "--no-hardlink")
+    victim = next(path for path in (tmp_path / "b/blobs").rglob("*") if path.is_file())
+    victim.unlink()
+    assert victim.name in cli.fails("restore-store", target, "--to", restored)
+    result = cli("restore-store", target, "--to", restored, "--harmed")
+    assert (result.exit_code, f"{victim.name} is harmed in the backup" in result.stderr) == (1, True)
+    assert ", 1 harmed and left out" in result.stdout
+    assert "q4:big" in cli("fsck", "--store", restored).stdout
+
+
 @pytest.mark.mount
 @needs_fuse
 def test_a_mount_is_backed_up_while_files_are_written_through_it(mounted: Mounted, tmp_path: Path) -> None:

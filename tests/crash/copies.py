@@ -9,8 +9,8 @@ from typing import Any
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.service.backup import restore_store
 from llmspellfs.service.outgoing import write_whole
+from llmspellfs.service.restoring import restore_store
 from tests.crash import state
 from tests.crash.scenarios import CHUNK, CHUNKS, SMALL, Scenario, common, void
 from tests.tree.trees import Walker

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NotSupported, SpellError, StoreUnusable
-from llmspellfs.service.backup import restore_store
+from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import disk
 
 BIG = 2 << 20
@@ -356,6 +357,177 @@ def test_a_store_that_is_there_is_moved_aside_by_force_alone(filled: Store, tmp_
     with open_store(tmp_path / "r.20261121T120000Z", config=Config()) as other:
         assert [session.name for session in other.sessions.list()] == ["mine"]
     assert check(tmp_path / "r") == rows(filled)
+
+
+def test_what_is_sound_of_a_harmed_backup_is_restored_and_the_rest_named(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    ours = sorted(blobs(tmp_path / "b"))
+    gone, flipped, cut, link = (tmp_path / "b/blobs" / name[:2] / name for name in ours[:4])
+    gone.unlink()
+    flipped.write_bytes(bytes([flipped.read_bytes()[0] ^ 1]) + flipped.read_bytes()[1:])
+    cut.write_bytes(cut.read_bytes()[:-1])
+    link.unlink()
+    link.symlink_to(path_of(filled) / "blobs" / link.name[:2] / link.name)
+    with pytest.raises(Corrupt):
+        restore_store(tmp_path / "b", tmp_path / "r")
+    report = restore_store(tmp_path / "b", tmp_path / "r", harmed=True)
+    assert sorted(report.harmed) == ours[:4]
+    assert blobs(tmp_path / "r") == set(ours[4:])
+    with open_store(tmp_path / "r", config=Config()) as store:
+        found = [problem for problem in store.upkeep.fsck().found if not problem.is_note]
+        assert {problem.where.split()[-1] for problem in found} == set(ours[:4])
+        assert all(problem.harmed for problem in found)
+        for number in range(4):
+            name = f"d/small{number}"
+            assert store.artifacts.read(store.artifacts.get("s", name)) == filled.artifacts.read(
+                filled.artifacts.get("s", name)
+            )
+    assert restore_store(tmp_path / "b", tmp_path / "r2", harmed=True).harmed == report.harmed
+
+
+def plant(lost: Path) -> list[Path]:
+    """Put into *lost* what no store has there, under names that a store has."""
+    link, folder, fifo = (lost / (digit * 16) for digit in "abc")
+    link.symlink_to("/etc/hostname")
+    folder.mkdir()
+    os.mkfifo(fifo)
+    return [link, folder, fifo]
+
+
+@pytest.mark.parametrize("hardlink", [True, False])
+def test_what_is_no_file_is_no_part_of_a_backup(filled: Store, tmp_path: Path, hardlink: bool) -> None:
+    planted = plant(path_of(filled) / "lost+found")
+    victim = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
+    aside = victim.rename(tmp_path / "aside")
+    os.mkfifo(victim)
+    report = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    assert (report.lost, report.missing) == (1, (victim.name,))
+    assert len(os.listdir(tmp_path / "b/lost+found")) == 2
+    copy = tmp_path / "b/blobs" / victim.name[:2] / victim.name
+    copy.parent.mkdir(mode=0o700, exist_ok=True)
+    copy.symlink_to(aside)
+    aside.rename(victim)
+    report = filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    assert (report.missing, copy.is_symlink()) == ((), False)
+    for path in planted:
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert check(tmp_path / "b") == rows(filled)
+
+
+def test_what_is_no_file_in_a_backup_s_lost_and_found_is_not_restored(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    plant(tmp_path / "b/lost+found")
+    assert restore_store(tmp_path / "b", tmp_path / "r").lost == 1
+    assert len(os.listdir(tmp_path / "r/lost+found")) == 2
+    assert check(tmp_path / "r") == rows(filled)
+
+
+class At:
+    """Calls *does* once, at the step *name*."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, does: Callable[[], None]) -> None:
+        self.name, self.does, self.is_done = name, does, False
+        monkeypatch.setattr(disk, "hook", self)
+
+    def __call__(self, name: str) -> None:
+        if name == self.name and not self.is_done:
+            self.is_done = True
+            self.does()
+
+
+def test_a_store_that_is_opened_while_another_is_restored_over_it_stays(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    open_store(tmp_path / "r", config=Config()).close()
+    opened: list[Store] = []
+
+    def use() -> None:
+        opened.append(open_store(tmp_path / "r", config=Config()))
+        opened[0].sessions.create("mine")
+
+    meanwhile = At(monkeypatch, "restore.index", use)
+    with pytest.raises(StoreUnusable, match="in use"):
+        restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    assert meanwhile.is_done
+    opened[0].artifacts.put("mine", "big", b"x" * BIG)
+    opened[0].sync()
+    opened[0].close()
+    assert not [name for name in os.listdir(tmp_path) if "restoring" in name or name.startswith("r.")]
+    with open_store(tmp_path / "r", config=Config()) as store:
+        assert store.artifacts.read(store.artifacts.get("mine", "big")) == b"x" * BIG
+
+
+@pytest.mark.parametrize("step", ["restore.aside", "restore.exchange", "restore.exchange.done", "restore.sync"])
+def test_who_opens_a_store_as_another_takes_its_place_has_the_one_that_stays(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    open_store(tmp_path / "r", config=Config()).close()
+    began = threading.Event()
+
+    def use() -> None:
+        began.set()
+        with open_store(tmp_path / "r", config=Config()) as store:
+            store.sessions.create("mine")
+
+    worker = threading.Thread(target=use)
+
+    def begin() -> None:
+        worker.start()
+        began.wait()
+        time.sleep(0.2)
+
+    At(monkeypatch, step, begin)
+    aside = restore_store(tmp_path / "b", tmp_path / "r", force=True).moved_aside
+    worker.join()
+    assert aside is not None
+    with open_store(tmp_path / "r", config=Config()) as store, open_store(aside, config=Config()) as before:
+        assert {session.name for session in store.sessions.list()} == {"s", "mine"}
+        assert before.sessions.list() == []
+
+
+@pytest.mark.parametrize("step", ["restore.aside", "restore.exchange", "restore.exchange.done", "restore.sync"])
+def test_a_restore_that_fails_at_the_end_leaves_what_was_there(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    with open_store(tmp_path / "r", config=Config()) as other:
+        other.sessions.create("mine")
+
+    def fail() -> None:
+        raise Fault(5, "input/output error")
+
+    At(monkeypatch, step, fail)
+    with pytest.raises(SpellError):
+        restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    assert sorted(name for name in os.listdir(tmp_path) if "r" in name.split(".")) == ["r"]
+    assert not [name for name in os.listdir(tmp_path) if "restoring" in name]
+    with open_store(tmp_path / "r", config=Config()) as other:
+        assert [session.name for session in other.sessions.list()] == ["mine"]
+
+
+def test_a_restore_where_names_cannot_be_exchanged(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    (tmp_path / "r").write_text("here before")
+    monkeypatch.setattr(disk, "_exchanged", lambda first, second: False)
+    aside = restore_store(tmp_path / "b", tmp_path / "r", force=True).moved_aside
+    assert aside is not None
+    assert Path(aside).read_text() == "here before"
+    assert check(tmp_path / "r") == rows(filled)
+
+
+def test_a_store_made_in_the_place_meanwhile_is_not_replaced(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    At(monkeypatch, "restore.index", lambda: open_store(tmp_path / "r", config=Config()).close())
+    with pytest.raises(AlreadyExists):
+        restore_store(tmp_path / "b", tmp_path / "r")
+    with open_store(tmp_path / "r", config=Config()) as store:
+        assert store.sessions.list() == []
 
 
 def test_what_is_no_backup_is_not_restored(filled: Store, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from blake3 import blake3
 from llmspellfs import open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import SpellError, StoreUnusable
+from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import mounts
 from llmspellfs.storage.lost import read_description
 
@@ -243,6 +244,11 @@ TABLE = """\
 35 22 0:45 / /guest rw - 9p share rw
 36 22 0:46 / /over rw - nfs server:/x rw
 37 36 0:47 / /over rw - tmpfs tmpfs rw
+38 22 0:48 / /run/gvfs rw - fuse.gvfsd-fuse gvfsd-fuse rw
+39 22 0:49 / /plain rw - fuse someone rw
+40 22 0:50 / /cluster rw - ocfs2 /dev/sdb rw
+41 22 0:51 / /crypt rw - fuse.gocryptfs /home/x rw
+42 22 0:52 / /stick rw - fuseblk /dev/sdc rw
 """
 
 
@@ -254,6 +260,11 @@ TABLE = """\
         ("/ssh/store", "fuse.sshfs"),
         ("/guest", "9p"),
         ("/mnt/agent/sessions/x", "inside the mount"),
+        ("/run/gvfs/smb-share/x", r"may be a network file system \(fuse.gvfsd-fuse\)"),
+        ("/plain/store", r"may be a network file system \(fuse\)"),
+        ("/cluster/store", "ocfs2"),
+        ("/crypt/store", None),
+        ("/stick/store", None),
         ("/net/home/local/store", None),
         ("/net/homeless/store", None),
         ("/over/store", None),
@@ -282,3 +293,33 @@ def test_the_configuration_lets_a_network_file_system_pass(tmp_path: Path, monke
         open_store(tmp_path / "store", config=Config())
     assert not (tmp_path / "store").exists()
     open_store(tmp_path / "store", config=Config(allow_network_store=True)).close()
+
+
+def test_no_store_is_restored_to_where_none_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(tmp_path / "store", config=Config()) as store:
+        store.upkeep.backup(tmp_path / "copy")
+    (tmp_path / "mountinfo").write_text(
+        f"1 1 0:1 / {tmp_path}/net rw - nfs4 server:/x rw\n2 1 0:2 / {tmp_path}/agent rw - fuse.llmspellfs /store rw\n"
+    )
+    monkeypatch.setattr(mounts, "TABLE", str(tmp_path / "mountinfo"))
+    with pytest.raises(StoreUnusable, match="nfs4"):
+        restore_store(tmp_path / "copy", tmp_path / "net/store")
+    for allowed in (False, True):
+        with pytest.raises(StoreUnusable, match="inside the mount"):
+            restore_store(tmp_path / "copy", tmp_path / "agent/store", allow_network=allowed)
+    assert not (tmp_path / "net").exists()
+    restore_store(tmp_path / "copy", tmp_path / "net/store", allow_network=True)
+    open_store(tmp_path / "net/store", config=Config(allow_network_store=True), create=False).close()
+
+
+@pytest.mark.parametrize("name", ["backup.json", "index.db-wal"])
+def test_a_pipe_in_a_backup_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    with open_store(tmp_path / "store", config=Config()) as store:
+        store.upkeep.backup(tmp_path / "copy")
+        (tmp_path / "copy" / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / "copy" / name)
+        with pytest.raises(StoreUnusable, match=f"{name} should be a file and is not"):
+            store.upkeep.backup(tmp_path / "copy")
+    with pytest.raises(StoreUnusable, match=f"{name} should be a file and is not"):
+        restore_store(tmp_path / "copy", tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
