@@ -20,9 +20,11 @@ from llmspellfs.service.check_findings import Progress
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.messages import KEPT_NS
 from llmspellfs.service.pacing import paced
+from llmspellfs.service.timekeeping import check_clock
 from llmspellfs.storage import collecting, contents, erasing, messages, turns
 from llmspellfs.storage.blobs import FileBlobs
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.timekeeping import COLLECTED, note_run
 
 GRACE_SECONDS = 3600
 """How long condemned content stays, so that no reader or writer that holds on to it outlives it."""
@@ -64,6 +66,11 @@ class Collection:
         self._progress = progress
         self._done = self._total = 0
 
+    def check_clock(self) -> None:
+        """Raise NotAllowed where the clock seems to have jumped ahead."""
+        with self._index.read() as db:
+            check_clock(db, COLLECTED, self._now)
+
     def collect(self) -> GcReport:
         """Do it."""
         erasure.finish(self._engine)
@@ -77,6 +84,7 @@ class Collection:
             removed, freed, files = self._remove()
             with self._index.write(frees=True) as db:
                 messages.prune(db, 0, self._now - KEPT_NS)
+                note_run(db, COLLECTED, self._now)
             orphans = len(erasure.unlink_chunks(self._engine, self._orphans()))
             self._remove_leftovers()
             return GcReport(pruned, condemned, removed, freed, orphans, expired, files, max(0, self._free() - free))
