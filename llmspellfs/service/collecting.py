@@ -21,7 +21,7 @@ from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.messages import KEPT_NS
 from llmspellfs.service.pacing import paced
 from llmspellfs.service.timekeeping import check_clock
-from llmspellfs.storage import collecting, contents, erasing, messages, turns
+from llmspellfs.storage import collecting, contents, erasing, messages
 from llmspellfs.storage.blobs import FileBlobs
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.timekeeping import COLLECTED, note_run
@@ -74,7 +74,7 @@ class Collection:
     def collect(self) -> GcReport:
         """Do it."""
         erasure.finish(self._engine)
-        with turns.shared(self._engine.rooms.path, turns.ERASING):
+        with erasure.turn(self._engine):
             free = self._free()
             expired = erasure.expire_sessions(self._engine, self._history)
             pruned = self._prune() + self._prune_fleeting()

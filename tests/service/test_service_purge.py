@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from llmspellfs import Store, open_store
-from llmspellfs.errors import Corrupt, NotFound, Vanished
+from llmspellfs.config import Config
+from llmspellfs.errors import Corrupt, NotFound, StoreBusy, Vanished
 from llmspellfs.service import erasure, pacing
-from llmspellfs.storage import erasing
+from llmspellfs.storage import erasing, turns
 from tests.tree.trees import Walker, close
 
 WORDS = {"description": "marmalade", "tags": ["zeppelin"], "custom": {"quicksilver": "xylophone"}}
@@ -362,3 +363,21 @@ def test_bytes_that_a_living_process_has_open_are_told_of(sqlite_store: Store) -
     file.discard()
     store.artifacts.put("s", "doc", b"content")
     assert store.artifacts.purge("s", "doc").open_files == ()
+
+
+def test_who_erases_waits_for_the_end_of_another_purge_no_longer_than_for_a_writer(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s", config=Config(), busy_seconds=0.1) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "f", b"x")
+        store.sessions.create("gone")
+        with turns.alone(store.path, turns.ERASING) as is_held:
+            assert is_held
+            for erase in (
+                lambda: store.artifacts.purge("s", "f"),
+                lambda: store.sessions.purge("gone"),
+                store.upkeep.gc,
+            ):
+                with pytest.raises(StoreBusy):
+                    erase()
+        assert store.artifacts.purge("s", "f").is_ended
+        assert store.sessions.purge("gone").is_ended
