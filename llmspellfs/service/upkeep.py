@@ -87,8 +87,9 @@ class Upkeep:
         Sessions that were deleted longer ago than that are gone for good: only their trail stays. Files that were
         deleted within a minute of their creation, an hour ago or longer, are pruned too. Content goes only in a run
         that comes more than *grace_seconds* after the one that marked it: first its rows, durably, then its files.
-        *dry_run* only reads, and tells what a run would do. Others may read and write meanwhile. Raises StoreBusy,
-        NoSpace, Corrupt; NotAllowed where the clock seems to have jumped, unless *force* is given.
+        While an import is under way all content stays. *dry_run* only reads, and tells what a run would do. Others may
+        read and write meanwhile. Raises StoreBusy, NoSpace, Corrupt; NotAllowed where the clock seems to have jumped,
+        unless *force* is given.
         """
         collection = Collection(self._engine, grace_seconds, progress)
         if not force:
