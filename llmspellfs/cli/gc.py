@@ -12,8 +12,9 @@ from llmspellfs.cli.app import App, Command, pass_app
 @click.option("--grace", type=click.FloatRange(0), default=3600.0, show_default=True, metavar="SECONDS",
               help="How long something must have been unused.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--force", is_flag=True, help="Even if the clock seems to have jumped ahead.")
 @pass_app
-def gc(app: App, grace: float, dry_run: bool) -> None:
+def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
     """Remove what nothing refers to any more.
 
     History older than `history_days` is pruned, all but what checkpoints show. Content that nothing refers to is
@@ -24,11 +25,11 @@ def gc(app: App, grace: float, dry_run: bool) -> None:
     from llmspellfs.cli.retention import deed_json, told
 
     store = app.open()
-    retained = store.retention.apply(dry_run=dry_run)
+    retained = store.retention.apply(dry_run=dry_run, force=force)
     if not app.json and (store.retention.rules or store.timed_out):
         told(retained, store.timed_out, as_json=False)
     with render.Bar("collecting") as bar:
-        report = store.upkeep.gc(grace_seconds=grace, dry_run=dry_run, progress=bar.update)
+        report = store.upkeep.gc(grace_seconds=grace, dry_run=dry_run, force=force, progress=bar.update)
     said = gc_json(report, dry_run=dry_run)
     if store.retention.rules:
         said["retention"] = [deed_json(deed, dry_run=dry_run) for deed in retained.deeds]

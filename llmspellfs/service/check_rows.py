@@ -14,7 +14,6 @@ from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.event import state_hash
 from llmspellfs.model.query import labels
 from llmspellfs.service.check_findings import Findings
-from llmspellfs.service.engine import Engine
 from llmspellfs.storage import audit, audit_rows, audit_text
 from llmspellfs.storage.audit import EntryRow, Shifts
 from llmspellfs.storage.entries import NewEntry
@@ -146,11 +145,10 @@ def check_text(found: Findings) -> None:
         found.add("text", f"row {eid}", what)
 
 
-def check_text_within(engine: Engine, found: Findings) -> None:
-    """Have SQLite check the full text's own index, which takes a write transaction, unless the store has no room."""
+def check_text_within(found: Findings) -> None:
+    """Have SQLite check a copy of the full text's own index, unless there is no room for one."""
     try:
-        with engine.index.write(patience=1.0) as db:
-            problem = audit_text.integrity(db)
+        problem = audit_text.integrity(found.db)
     except SpellError as error:
         found.add("text", "full text", f"its own index was not checked: {error.message}", is_note=True)
     else:

@@ -39,8 +39,8 @@ def fsck(engine: Engine, progress: Progress | None = None, *, quick: bool = Fals
         chunks = contents.count_chunks(db)
         _note_unused(found)
         _check_folder(engine, found)
-    if not quick:
-        check_text_within(engine, found)
+        if not quick:
+            check_text_within(found)
     events = sum(report.events for report in reports)
     return FsckReport(found.all(), len(reports), events, total, chunks)
 

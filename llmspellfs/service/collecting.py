@@ -5,7 +5,9 @@ reader outlives, deletes its rows in a durable commit, and only then, under the 
 files. A writer looks under the same lock whether the chunks that it relies on are there.
 
 What is due is found by reading. It is done in short transactions, with pauses between them, and each looks again: so
-writers wait for one batch at most, and what comes into use again meanwhile is left alone.
+writers wait for one batch at most, and what comes into use again meanwhile is left alone. While an import is under way
+no content is marked or taken away: rows refer to what it has brought, or relies on, when it ends. One that begins later
+has nothing to fear of this run, which takes only what an earlier one has marked.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from llmspellfs.service.check_findings import Progress
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.messages import KEPT_NS
 from llmspellfs.service.pacing import paced
-from llmspellfs.storage import collecting, contents, erasing, messages, turns
+from llmspellfs.service.timekeeping import check_clock
+from llmspellfs.service.unplaced import is_importing
+from llmspellfs.storage import collecting, contents, erasing, messages
 from llmspellfs.storage.blobs import FileBlobs
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.timekeeping import COLLECTED, note_run
 
 GRACE_SECONDS = 3600
 """How long condemned content stays, so that no reader or writer that holds on to it outlives it."""
@@ -62,21 +67,28 @@ class Collection:
         """Files that others write are theirs for at least that long."""
         self._fleeting = self._now - int(self._leftover_seconds * NS)
         self._progress = progress
+        self._keeps_content = is_importing(engine)
         self._done = self._total = 0
+
+    def check_clock(self) -> None:
+        """Raise NotAllowed where the clock seems to have jumped ahead."""
+        with self._index.read() as db:
+            check_clock(db, COLLECTED, self._now)
 
     def collect(self) -> GcReport:
         """Do it."""
         erasure.finish(self._engine)
-        with turns.shared(self._engine.rooms.path, turns.ERASING):
+        with erasure.turn(self._engine):
             free = self._free()
             expired = erasure.expire_sessions(self._engine, self._history)
             pruned = self._prune() + self._prune_fleeting()
             erasure.drop_words(self._engine)
             self._pardon()
-            condemned = self._condemn()
-            removed, freed, files = self._remove()
+            condemned = 0 if self._keeps_content else self._condemn()
+            removed, freed, files = (0, 0, 0) if self._keeps_content else self._remove()
             with self._index.write(frees=True) as db:
                 messages.prune(db, 0, self._now - KEPT_NS)
+                note_run(db, COLLECTED, self._now)
             orphans = len(erasure.unlink_chunks(self._engine, self._orphans()))
             self._remove_leftovers()
             return GcReport(pruned, condemned, removed, freed, orphans, expired, files, max(0, self._free() - free))
@@ -89,8 +101,9 @@ class Collection:
             fleeting = self._rows_of(db, collecting.fleeting(db, self._fleeting))
             pruned = {*fleeting, *(eid for each in ended for eid in each.eids)}
             buried = {eid for sid in expired for eid, _ in erasing.row_ids(db, sid)}
-            condemned = collecting.count_unused_without(db, sorted(pruned | buried))
-            due = [cid for cid, _ in collecting.due(db, self._before)]
+            keeps = self._keeps_content
+            condemned = 0 if keeps else collecting.count_unused_without(db, sorted(pruned | buried))
+            due = [] if keeps else [cid for cid, _ in collecting.due(db, self._before)]
             freed, files = collecting.freed_by(db, due), collecting.count_files(db, due)
         orphans = len(self._orphans())
         return GcReport(len(pruned - buried), condemned, len(due), freed, orphans, len(expired), files)
@@ -191,7 +204,9 @@ class Collection:
 
     def _orphans(self) -> list[str]:
         """Return the chunks that are files and in no row, were put before the grace, and are in nobody's hands."""
-        blobs, orphans = self._engine.rooms.blobs, []
+        blobs, orphans = self._engine.rooms.blobs, list[str]()
+        if self._keeps_content:
+            return orphans
         before = min(self._before, self._now - _IN_FLIGHT_SECONDS * NS)
         for chunk, _size in blobs.iterate():
             with self._index.read() as db:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.event import Origin
@@ -42,10 +43,15 @@ _UNLINKED = 32
 """Files that are unlinked while the write lock is held."""
 
 
+def turn(engine: Engine) -> AbstractContextManager[None]:
+    """Erase beside others who do, but beside nobody who goes on with a purge that was cut; raise StoreBusy."""
+    return turns.shared(engine.rooms.path, turns.ERASING, engine.index.busy_seconds)
+
+
 def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeReport:
     """Erase *session*'s rows and metadata, and content that nothing else uses; its trail stays. Raises NotFound."""
     gone, rows = Gone(), _row_ids(engine, session.sid, None)
-    with turns.shared(engine.rooms.path, turns.ERASING):
+    with turn(engine):
         with engine.write(by, durable=True, frees=True) as tx:
             found = sessions.load_any(tx.db, session.sid)
             if found is None or replay.is_purged(tx.db, session.sid):
@@ -63,7 +69,7 @@ def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeR
 def purge_artifact(engine: Engine, session: Session, sequence: int, by: Origin | None) -> PurgeReport:
     """Erase every version of the artifact *sequence* of *session*, and content that nothing else uses."""
     gone, rows = Gone(), _row_ids(engine, session.sid, sequence)
-    with turns.shared(engine.rooms.path, turns.ERASING):
+    with turn(engine):
         with engine.write(by, durable=True, frees=True) as tx:
             live = entries.live_of_sequence(tx.db, session.sid, sequence)
             if live is not None:
@@ -87,7 +93,7 @@ def expire_sessions(engine: Engine, before_ns: int) -> int:
 
 
 def _expire(engine: Engine, sid: int) -> bool:
-    with turns.shared(engine.rooms.path, turns.ERASING):
+    with turn(engine):
         with engine.write(frees=True) as tx:
             session = sessions.load_any(tx.db, sid)
             if session is None or session.deleted_ns is None or replay.is_purged(tx.db, sid):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.climb import climb
 from llmspellfs.model.permissions import Permissions, owners_alone, searchable, stricter
 from llmspellfs.storage import past, sessions
 from llmspellfs.storage.index import Connection
@@ -47,13 +49,24 @@ class Grants:
     def _way(self, folder: int) -> list[Permissions] | None:
         """Return the permissions of *folder* and of those above it up to the session's top; None where one is gone."""
         if folder not in self._ways:
-            self._ways[folder] = self._find_way(folder)
+            try:
+                unknown = list(climb(folder, self._above, "folder"))
+            except Corrupt:  # nobody comes to it now
+                self._ways[folder] = None
+            else:
+                for each in reversed(unknown):
+                    self._ways[each] = self._find_way(each)
         return self._ways[folder]
+
+    def _above(self, folder: int) -> int | None:
+        """Return the folder that *folder* is in, where the way to that is to be found first."""
+        above = None if folder == self._top else past.folder_above(self._db, self._sid, folder)
+        return None if above in self._ways else above
 
     def _find_way(self, folder: int) -> list[Permissions] | None:
         own = past.permissions_of(self._db, folder)
         if own is None or folder == self._top:
             return None if own is None else [own]
         above = past.folder_above(self._db, self._sid, folder)
-        rest = None if above is None else self._way(above)
+        rest = None if above is None else self._ways[above]
         return None if rest is None else [own, *rest]

@@ -22,6 +22,8 @@ from llmspellfs.storage.index import Connection
 
 MAX_NODES = 10_000
 """A tree stops growing at this many artifacts."""
+MAX_LEVELS = 200
+"""And at this many links from the root: it is shown, and told as JSON, level within level."""
 
 
 def lineage(engine: Engine, text: str, runs: Iterable[Run]) -> Lineage:
@@ -43,7 +45,7 @@ def _grown(root: Node, links_of: Callable[[Node], list[Link]], end_of: Callable[
     seen, levels = {root}, [[root]]
     found: dict[Node, list[tuple[Link, Node, bool]]] = {}
     links = 0
-    while levels[-1] and len(seen) < MAX_NODES and links < MAX_NODES:
+    while levels[-1] and len(levels) <= MAX_LEVELS and len(seen) < MAX_NODES and links < MAX_NODES:
         following = []
         for node in levels[-1]:
             found[node] = []

@@ -95,6 +95,28 @@ def _move(
     paths: tuple[str, str],
 ) -> Entry:
     """Move *entry*, and all that is in it, to another session; *paths* are its names here and there."""
+    moved = _move_one(tx, config, session, entry, to, place, target, paths)
+    waiting = [(entry, paths)]
+    while waiting:
+        folder, (here, there) = waiting.pop()
+        for child in entries.children(tx.db, folder.ino) if folder.kind is Kind.FOLDER else ():
+            inside = (f"{here}/{child.name}", f"{there}/{child.name}")
+            whole = sealed(tx, session, child) if child.kind is Kind.FILE else child
+            _move_one(tx, config, session, whole, to, Place(to.sid, folder.ino, child.name), None, inside)
+            waiting.append((whole, inside))
+    return moved
+
+
+def _move_one(
+    tx: Transaction,
+    config: Config,
+    session: Session,
+    entry: Entry,
+    to: Session,
+    place: Place,
+    target: Entry | None,
+    paths: tuple[str, str],
+) -> Entry:
     if entry.kind is Kind.FILE and target is None:
         check_room(tx, config, to)
     new = _new_home(tx, entry, to, place, target)
@@ -105,12 +127,7 @@ def _move(
         tally = tx.journal.touch(to.sid)
         tally.artifact_count += 1
         tally.total_size += new.size or 0
-    moved = inserted(tx, new, tx.journal.touch(to.sid).seq)
-    for child in entries.children(tx.db, entry.ino) if entry.kind is Kind.FOLDER else ():
-        inside = (f"{paths[0]}/{child.name}", f"{paths[1]}/{child.name}")
-        whole = sealed(tx, session, child) if child.kind is Kind.FILE else child
-        _move(tx, config, session, whole, to, Place(to.sid, entry.ino, child.name), None, inside)
-    return moved
+    return inserted(tx, new, tx.journal.touch(to.sid).seq)
 
 
 def _tell_move(
@@ -164,12 +181,8 @@ def _renamed_mime(new: NewEntry, entry: Entry) -> NewEntry:
 
 
 def _check_not_inside(tx: Transaction, folder: Entry, place: Place) -> None:
-    above: int | None = place.folder
-    while above is not None:
-        if above == folder.ino:
-            raise InvalidValue(folder.name, "a folder cannot be moved into itself")
-        parent = entries.last_place(tx.db, above)
-        above = None if parent is None else parent[0]
+    if any(above == folder.ino for above, _ in entries.way_up(tx.db, None, place.folder, place.name)):
+        raise InvalidValue(folder.name, "a folder cannot be moved into itself")
 
 
 def _check_kinds(tx: Transaction, entry: Entry, target: Entry) -> None:

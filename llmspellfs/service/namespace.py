@@ -185,7 +185,8 @@ class Entries:
     def seal(self, drafts: Sequence[tuple[Entry, Origin]]) -> list[Entry]:
         """Put *drafts*, each by its origin, into history in one transaction, since their handles have ended.
 
-        What the table has then is sealed; what somebody has sealed or erased before is left. Returns the new rows.
+        What the table has then is sealed; what somebody has sealed or erased before is left, and so is what has no
+        place in the tree for harm. Returns the new rows.
         """
         rows = []
         with self._engine.write(frees=True) as tx:  # their closes have succeeded: a full disk must not refuse them now
@@ -196,7 +197,8 @@ class Entries:
                 session, row = owners[draft.sid], entries.load(tx.db, draft.eid)
                 if session is not None and row is not None and row.seq_from is None:
                     tx.journal.origin = origin
-                    rows.append(versions.seal(tx, session, row))
+                    whole = versions.sealed_if_placed(tx, session, row)
+                    rows += [whole] if whole is not None else []
         return rows
 
     def _top(self, sid: int) -> int:

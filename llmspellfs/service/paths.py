@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llmspellfs.errors import NotAFolder, NotFound
 from llmspellfs.model.artifact import Artifact, Entry, Kind
+from llmspellfs.model.climb import climb
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
 from llmspellfs.storage import entries
@@ -46,15 +47,14 @@ def find_entry(db: Connection, session: Session, path: str) -> Entry:
 
 
 def path_of(db: Connection, session_ino: int, folder: int, name: str) -> str:
-    """Return the path below the session's top of *name* in *folder*, deleted folders by their last names."""
-    parts = [name]
-    while folder != session_ino:
-        place = entries.last_place(db, folder)
-        if place is None:
-            break
-        folder, parent = place
-        parts.append(parent)
-    return "/".join(reversed(parts))
+    """Return the path below the session's top of *name* in *folder*, deleted folders by their last names.
+
+    Raises Corrupt where the folders go in a circle.
+    """
+    if folder == session_ino:
+        return name
+    way = entries.way_up(db, session_ino, folder, name)
+    return "/".join(reversed([part for _, part in way]))
 
 
 def to_artifact(session_id: str, path: str, entry: Entry) -> Artifact:
@@ -74,17 +74,23 @@ def to_artifacts(db: Connection, session: Session, rows: Sequence[Entry]) -> lis
 
 
 def to_paths(db: Connection, session: Session, places: Sequence[tuple[int, str]]) -> list[str]:
-    """Return the path in *session* of each of *places*, a folder (an ino) and a name; folders' names are read once."""
+    """Return the path in *session* of each of *places*, a folder (an ino) and a name; folders' names are read once.
+
+    Raises Corrupt where folders go in a circle.
+    """
     names = entries.folder_names(db, session.sid) if any(folder != session.ino for folder, _ in places) else {}
     prefixes = {session.ino: ""}
 
+    def above(folder: int) -> int | None:
+        return names[folder][0] if folder in names and folder not in prefixes else None
+
     def prefix(folder: int) -> str:
         if folder not in prefixes:
-            place = names.get(folder)
-            if place is None:
-                prefixes[folder] = path_of(db, session.ino, folder, "")
-            else:
-                prefixes[folder] = f"{prefix(place[0])}{place[1]}/"
+            for each in reversed(list(climb(folder, above, f"folder with inode {folder}"))):
+                if each in names:
+                    prefixes.setdefault(each, f"{prefixes[names[each][0]]}{names[each][1]}/")
+                elif each not in prefixes:
+                    prefixes[each] = path_of(db, session.ino, each, "")
         return prefixes[folder]
 
     return [prefix(folder) + name for folder, name in places]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.climb import climb
 from llmspellfs.storage.entries import NewEntry
 
 Key: TypeAlias = "tuple[Kind, int]"
@@ -50,12 +51,12 @@ class Tree:
         return None if key is None else self._entries[key]
 
     def path(self, entry: NewEntry) -> str:
-        """Return the path of *entry*, whose folders are or were there."""
-        parts, folder = [entry.name], entry.folder
-        while folder != self.top and folder in self._last_place:
-            folder, name = self._last_place[folder]
-            parts.append(name)
-        return "/".join(reversed(parts))
+        """Return the path of *entry*, whose folders are or were there; raise Corrupt where they go in a circle."""
+        way = climb((entry.folder, entry.name), self._above, f"folder of {entry.name!r}")
+        return "/".join(reversed([name for _, name in way]))
+
+    def _above(self, place: tuple[int, str]) -> tuple[int, str] | None:
+        return None if place[0] == self.top else self._last_place.get(place[0])
 
     def folder_of(self, path: str) -> tuple[int | None, str]:
         """Return the ino of the folder that *path* is in, gone ones last, None where it never was, and the name."""

@@ -33,13 +33,13 @@ def mend_folders(tx: Transaction) -> list[Done]:
         session = sessions.load_any(tx.db, sid)
         if session is not None:
             done.append(_remake(tx, session, ino))
-    for eid in mending_tree.misplaced(tx.db):
-        done += _move_row(tx, eid)
     for _ in range(_MOST_CIRCLES):
         first = mending_tree.one_in_a_circle(tx.db)
         if first is None:
             break
         done += _move_row(tx, first)
+    for eid in mending_tree.misplaced(tx.db):  # last: a draft is sealed there, by the path that its folders make
+        done += _move_row(tx, eid)
     return done
 
 

@@ -1,8 +1,7 @@
 """Retention: the rules of `[runtime.sessions.retention]` applied, one transaction a session; `store.retention`.
 
-A session with files that are open for writing is left for another time, by every rule. A clock that has jumped ahead
-must not empty the store: where more than a year has passed since the rules were last applied (the first time: since the
-last change that is older than an hour), nothing is done unless it is forced.
+A session with files that are open for writing is left for another time, by every rule. Where the clock seems to have
+jumped (see `timekeeping`), nothing is done unless it is forced.
 """
 
 from __future__ import annotations
@@ -11,21 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmspellfs.config import Rule
-from llmspellfs.errors import NotAllowed
 from llmspellfs.model.event import Origin
 from llmspellfs.model.retention import action_of, governing, is_held, is_ripe, judge, since_ns
 from llmspellfs.model.session import EVENT_KINDS, Session, Status, next_status
-from llmspellfs.model.times import NS, iso
 from llmspellfs.service import erasure
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.presence import present
 from llmspellfs.service.session_rules import put_row, take_out
-from llmspellfs.storage import entries, sessions
-from llmspellfs.storage import retention as memory
+from llmspellfs.service.timekeeping import check_clock
+from llmspellfs.storage import entries, sessions, timekeeping
 from llmspellfs.storage.sessions import SessionRow
+from llmspellfs.storage.timekeeping import RETAINED
 
-YEAR_NS = 365 * 86400 * NS
-_HOUR_NS = 3600 * NS
 OPEN, CHANGED = "has files open for writing, or a script at work", "changed meanwhile"
 
 
@@ -83,12 +79,12 @@ class Retention:
         now = self._engine.now()
         with self._engine.index.snapshot() as db:
             if not force:
-                _check_clock(memory.last_run_ns(db), memory.last_event_ns(db, now - _HOUR_NS), now)
+                check_clock(db, RETAINED, now)
             live = sessions.live(db)
         due = [verdict for verdict in judge(self.rules, live, now) if verdict.is_due]
         if not dry_run:
             with self._engine.index.write(frees=True) as db:
-                memory.note_run(db, now)
+                timekeeping.note_run(db, RETAINED, now)
         deeds = tuple(
             self._foretell(each.session, each.rule, is_busy)
             if dry_run
@@ -142,11 +138,3 @@ def _act(tx: Transaction, session: Session, rule: Rule) -> None:
     ended = tx.now_ns if status is Status.COMPLETED else session.ended_ns
     row = replace(SessionRow.of(session), status=status, ended_ns=ended)
     put_row(tx, session, row, EVENT_KINDS[action], status=str(status), reason="retention", rule=rule.name)
-
-
-def _check_clock(last_run_ns: int | None, last_event_ns: int | None, now_ns: int) -> None:
-    last, what = (last_event_ns, "changed") if last_run_ns is None else (last_run_ns, "looked through by its rules")
-    if last is not None and now_ns - last > YEAR_NS:
-        days = (now_ns - last) // (86400 * NS)
-        why = f"the store was last {what} at {iso(last)}, {days} days ago"
-        raise NotAllowed(f"retention: {why}: if the clock is right, it is to be forced")

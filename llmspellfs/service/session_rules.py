@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, LimitExceeded, NotFound, SessionNotActive
 from llmspellfs.model.artifact import ArtifactId, Ownership
+from llmspellfs.model.climb import climb
 from llmspellfs.model.names import check_component, dirname_for, dirnames, from_view_name
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import is_same, is_text
@@ -170,14 +171,18 @@ def fresh(tx: Transaction, sid: int) -> Session:
 
 
 def checked_parent(db: Connection, session: Session, ref: str | None) -> str | None:
-    """Return the id of the parent *ref* for *session*; raise NotFound, and InvalidValue where it would be a cycle."""
+    """Return the id of the parent *ref* for *session*; raise NotFound, and InvalidValue where it would be a cycle.
+
+    Raises Corrupt where there is a cycle already, which does not include *session*.
+    """
     if ref is None:
         return None
-    parent = above = find_session(db, ref)
-    while True:
-        if above.id == session.id:
-            raise InvalidValue("parent", f"{ref} is the session itself or a descendant of it")
-        following = sessions.by_id(db, above.parent_session_id, deleted=True) if above.parent_session_id else None
-        if following is None:
-            return parent.id
-        above = following
+    parent = find_session(db, ref)
+
+    def above(own: str) -> str | None:
+        found = sessions.by_id(db, own, deleted=True)
+        return None if found is None else found.parent_session_id
+
+    if session.id in climb(parent.id, above, f"parent of session {parent.dirname}"):
+        raise InvalidValue("parent", f"{ref} is the session itself or a descendant of it")
+    return parent.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -48,7 +49,10 @@ from llmspellfs.service.session_rules import (
 )
 from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import entries, journal, sessions, usage
+from llmspellfs.storage.audit import HARMED
 from llmspellfs.storage.sessions import SessionRow
+
+_log = logging.getLogger(__name__)
 
 _MOST_NS = (1 << 63) - 1
 _CLOSING_SECONDS, _CLOSING_TRIES = 0.05, 10
@@ -194,7 +198,15 @@ class Sessions:
         before = self._engine.now() - seconds * NS
         with self._engine.index.read() as db:
             idle = [sid for sid in sessions.idle(db, before) if not is_busy(sid)]
-        return [session for sid in idle if (session := self._suspend_if_idle(sid, before)) is not None]
+        return [session for sid in idle if (session := self._suspend_whole(sid, before)) is not None]
+
+    def _suspend_whole(self, sid: int, before_ns: int) -> Session | None:
+        """Suspend session *sid* where it is idle, unless it is harmed: every opening of the store asks for this."""
+        try:
+            return self._suspend_if_idle(sid, before_ns)
+        except HARMED as error:
+            _log.warning("session %d is not suspended, though idle: %s", sid, error)
+            return None
 
     def _suspend_if_idle(self, sid: int, before_ns: int) -> Session | None:
         with self._engine.write() as tx:

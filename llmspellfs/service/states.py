@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.session import Session
 from llmspellfs.service.grants import Grants
@@ -16,16 +17,11 @@ from llmspellfs.storage.past import PastRow
 def walk(db: Connection, sid: int, top: int, moment: Moment | None = None) -> Iterator[tuple[str, Entry]]:
     """Yield the path and the row of everything below *top* (an ino) in session *sid*, folders before what is in them.
 
-    With a *moment* as it was then, else as it is, drafts included; one query a folder.
+    With a *moment* as it was then, else as it is, drafts included; one query a folder. Raises Corrupt where a folder is
+    in two places.
     """
-    waiting = [(top, "")]
-    while waiting:
-        folder, prefix = waiting.pop()
-        for entry in in_folder(db, sid, folder, moment):
-            path = prefix + entry.name
-            yield path, entry
-            if entry.kind is Kind.FOLDER:
-                waiting.append((entry.ino, f"{path}/"))
+    for path, (entry, _) in _descend(top, lambda folder: ((one, None) for one in in_folder(db, sid, folder, moment))):
+        yield path, entry
 
 
 def in_folder(db: Connection, sid: int, folder: int, moment: Moment | None) -> list[Entry]:
@@ -43,14 +39,21 @@ def granted(db: Connection, session: Session, moment: Moment) -> Iterator[tuple[
 
 
 def _past_rows(db: Connection, session: Session, moment: Moment) -> Iterator[tuple[str, PastRow]]:
-    waiting = [(session.ino, "")]
+    return _descend(session.ino, lambda folder: past.folder_at(db, session.sid, folder, moment.seq))
+
+
+def _descend(top: int, rows_in: Callable[[int], Iterable[PastRow]]) -> Iterator[tuple[str, PastRow]]:
+    waiting, seen = [(top, "")], {top}
     while waiting:
         folder, prefix = waiting.pop()
-        for row in past.folder_at(db, session.sid, folder, moment.seq):
-            path = prefix + row[0].name
+        for row in rows_in(folder):
+            entry, path = row[0], prefix + row[0].name
             yield path, row
-            if row[0].kind is Kind.FOLDER:
-                waiting.append((row[0].ino, f"{path}/"))
+            if entry.kind is Kind.FOLDER:
+                if entry.ino in seen:
+                    raise Corrupt(f"folder {path!r} (inode {entry.ino}): it is inside itself, or in two places")
+                seen.add(entry.ino)
+                waiting.append((entry.ino, f"{path}/"))
 
 
 def entry_at(db: Connection, sid: int, top: int, parts: tuple[str, ...], moment: Moment) -> Entry | None:

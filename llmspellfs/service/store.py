@@ -32,6 +32,7 @@ from llmspellfs.service.state import State
 from llmspellfs.service.upkeep import Upkeep
 from llmspellfs.service.versions import seal
 from llmspellfs.storage import entries, sessions
+from llmspellfs.storage.audit import HARMED
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.opening import open_rooms
 from llmspellfs.storage.spool import is_alive
@@ -219,16 +220,26 @@ def _finish_purges(engine: Engine) -> None:
 
 
 def _seal_abandoned(engine: Engine) -> None:
-    """Put drafts into history whose process has died: what it committed stays, and nobody else amends it."""
+    """Put drafts into history whose process has died: what it committed stays, and nobody else amends it.
+
+    A draft that damage lets nobody seal is left for the next, after a repair: to find it, the store has to open.
+    """
     path = engine.rooms.path
     with engine.index.read() as db:
         owners = entries.draft_owners(db)
     dead = {owner for owner in set(owners.values()) if path is None or not is_alive(path, owner)}
     for eid in (eid for eid, owner in owners.items() if owner in dead):
-        with engine.write(frees=True) as tx:
-            draft = entries.load(tx.db, eid)
-            if draft is None or draft.seq_from is not None:
-                continue
-            session = sessions.load_any(tx.db, draft.sid)
-            if session is not None:
-                seal(tx, session, draft)
+        try:
+            _seal_one(engine, eid)
+        except HARMED as error:
+            _log.warning("draft %d of a process that has died is not put into history: %s", eid, error)
+
+
+def _seal_one(engine: Engine, eid: int) -> None:
+    with engine.write(frees=True) as tx:
+        draft = entries.load(tx.db, eid)
+        if draft is None or draft.seq_from is not None:
+            return
+        session = sessions.load_any(tx.db, draft.sid)
+        if session is not None:
+            seal(tx, session, draft)

@@ -1,24 +1,39 @@
-"""Content that a store has before any row refers to it: brought by an import, until all of the archive is verified."""
+"""Content that a store has before any row refers to it: brought by an import, until all of the archive is verified.
+
+For as long as that takes, the process notes in the spool that it imports: garbage collection takes no content then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import count
 from types import TracebackType
 from typing import Self
 
-from llmspellfs.errors import SpellError
+from llmspellfs.errors import NoSpace, SpellError
 from llmspellfs.model.archive import refuse
 from llmspellfs.service import erasure
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.intake import Intake
 from llmspellfs.storage import contents, erasing
 from llmspellfs.storage.ingest import INLINE_LIMIT, KNOWN, Ingest, Staged
+from llmspellfs.storage.spool import held
 from llmspellfs.storage.staging import Staging
 
 _MOST, _MOST_BYTES = 64, 8 << 20
 """Contents that wait for their rows, and the bytes of them that are in memory."""
 _BATCH = 200
+
+
+_WORD = "import"
+_serials = count(1)
+
+
+def is_importing(engine: Engine) -> bool:
+    """Tell whether a living process is importing into *engine*'s store."""
+    root = engine.rooms.path
+    return root is not None and any(word.partition(".")[0] == _WORD for word in held(root))
 
 
 class Unplaced:
@@ -31,6 +46,7 @@ class Unplaced:
         self._bytes = 0
         self._open: Ingest | None = None
         self._kept = False
+        self._word = f"{_WORD}.{next(_serials)}"
 
     def has(self, digest: str) -> bool:
         """Tell whether the store has the content *digest* (hex), and keeps it."""
@@ -75,13 +91,18 @@ class Unplaced:
         self._kept = True
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return itself, with all content kept from garbage collection; raise NoSpace."""
+        if (spool := self._engine.rooms.spool) is not None:
+            spool.hold(self._word)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take away what was brought and is nobody's; should that fail too, garbage collection will."""
+        if (spool := self._engine.rooms.spool) is not None:
+            with suppress(NoSpace):
+                spool.free(self._word)
         if not self._kept:
             with suppress(SpellError):
                 self._take_back()

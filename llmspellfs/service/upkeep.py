@@ -76,17 +76,25 @@ class Upkeep:
         )  # fmt: skip
 
     def gc(
-        self, *, grace_seconds: float = GRACE_SECONDS, dry_run: bool = False, progress: Progress | None = None
+        self,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        dry_run: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
     ) -> GcReport:
         """Prune history older than `history_days`, mark what nothing refers to, and remove what was marked before.
 
         Sessions that were deleted longer ago than that are gone for good: only their trail stays. Files that were
         deleted within a minute of their creation, an hour ago or longer, are pruned too. Content goes only in a run
         that comes more than *grace_seconds* after the one that marked it: first its rows, durably, then its files.
-        *dry_run* only reads, and tells what a run would do. Others may read and write meanwhile. Raises StoreBusy,
-        NoSpace, Corrupt, InvalidValue.
+        While an import is under way all content stays. *dry_run* only reads, and tells what a run would do. Others may
+        read and write meanwhile. Raises StoreBusy, NoSpace, Corrupt, InvalidValue; NotAllowed where the clock seems to
+        have jumped, unless *force* is given.
         """
         collection = Collection(self._engine, numbers.seconds("grace_seconds", grace_seconds), progress)
+        if not force:
+            collection.check_clock()
         return collection.foretell() if dry_run else collection.collect()
 
     def scrub(self, percent: float = 100.0, *, progress: Progress | None = None) -> ScrubReport:

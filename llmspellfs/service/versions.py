@@ -7,12 +7,13 @@ anybody else touches the file.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llmspellfs.config import Config
-from llmspellfs.errors import AlreadyExists, IsAFolder, LimitExceeded
+from llmspellfs.errors import AlreadyExists, Corrupt, IsAFolder, LimitExceeded
 from llmspellfs.model.artifact import Attributes, Entry, Kind
 from llmspellfs.model.mime import guess_mime
 from llmspellfs.model.session import Session
@@ -23,6 +24,8 @@ from llmspellfs.storage import entries
 from llmspellfs.storage.contents import Placed
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.schema import SUPERSEDED
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_TYPE = "user_input"
 
@@ -145,6 +148,15 @@ def seal(tx: Transaction, session: Session, draft: Entry) -> Entry:
     )  # fmt: skip
     entries.seal_draft(tx.db, draft, seq)
     return replace(draft, seq_from=seq)
+
+
+def sealed_if_placed(tx: Transaction, session: Session, draft: Entry) -> Entry | None:
+    """Return *draft* sealed; one whose folders are harmed is left, live as it is, until they are mended: None."""
+    try:
+        return seal(tx, session, draft)
+    except Corrupt as error:
+        _log.warning("a draft of session %s is not put into history yet: %s", session.dirname, error.message)
+        return None
 
 
 def sealed(tx: Transaction, session: Session, entry: Entry) -> Entry:

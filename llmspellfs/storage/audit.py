@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.model.artifact import Entry
 from llmspellfs.model.session import Session
 from llmspellfs.storage import entries, sessions
 from llmspellfs.storage.erasing import FLEETING_NS
 from llmspellfs.storage.index import Connection
+
+HARMED = (Corrupt, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What use of a damaged row may raise."""
 
 R = TypeVar("R")
 
@@ -167,7 +171,7 @@ _OF_SESSION = """
 def _parsed(parse: Any, row: tuple[Any, ...]) -> Any:
     try:
         return parse(row)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except HARMED:
         return None
 
 
@@ -281,9 +285,8 @@ def _spot(db: Connection, row: tuple[Any, ...]) -> Spot:
 
 def _path(db: Connection, top: int | None, folder: int, name: str) -> str:
     """Return the path of *name* in *folder*, as far as the folders above lead up, which may be in a circle."""
-    parts, seen = [name], {top}
-    while folder not in seen and (place := entries.last_place(db, folder)) is not None:
-        seen.add(folder)
-        folder, parent = place
-        parts.append(str(parent))
+    parts = []
+    with suppress(Corrupt):
+        for _, part in entries.way_up(db, top, folder, name):
+            parts.append(str(part))
     return "/".join(reversed(parts))

@@ -63,7 +63,8 @@ def expired(db: Connection, before_ns: int) -> list[int]:
 def fleeting(db: Connection, before_ns: int) -> list[tuple[int, int]]:
     """Return the sid and the sequence of artifacts that lived for less than a minute, deleted before *before_ns*.
 
-    Editors' swap and lock files are such; one that a checkpoint shows is not.
+    Editors' swap and lock files are such; one that a checkpoint shows is not. Both the first event and the creation
+    count: events go by one clock in a session, creation comes along into a fork, by whatever clock that was.
     """
     return db.execute(_FLEETING.format(only=""), (before_ns, FLEETING_NS)).fetchall()
 
@@ -190,8 +191,9 @@ _FLEETING = f"""
         WHERE kind = 0 {{only}} GROUP BY sid, sequence
         HAVING count(seq_from) = count(*) AND count(seq_to) = count(*) AND max(seq_to) < {SUPERSEDED})
     SELECT g.sid, g.sequence FROM gone g
+    JOIN event b ON b.sid = g.sid AND b.seq = g.first
     JOIN event v ON v.sid = g.sid AND v.seq = g.last AND v.kind = 'artifact.deleted'
-    WHERE v.at_ns < ? AND v.at_ns - g.created_ns < ?
+    WHERE v.at_ns < ? AND v.at_ns - min(b.at_ns, g.created_ns) < ?
       AND NOT EXISTS (SELECT 1 FROM checkpoint k WHERE k.sid = g.sid AND k.seq >= g.first AND k.seq < g.last)
 """
 _PRUNE_SESSION_ROWS = """

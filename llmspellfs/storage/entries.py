@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmspellfs.model.artifact import Attributes, Dirent, Entry, FileFacts, Kind
+from llmspellfs.model.climb import climb
 from llmspellfs.model.query import labels
 from llmspellfs.model.values import canonical
 from llmspellfs.storage.index import Connection
@@ -186,7 +187,7 @@ def has_drafts(db: Connection, sid: int) -> bool:
 
 def draft_owners(db: Connection) -> dict[int, str]:
     """Return which spool folder each draft's eid belongs to."""
-    return dict(db.execute("SELECT eid, draft FROM entry WHERE seq_from IS NULL"))
+    return {eid: str(draft) for eid, draft in db.execute("SELECT eid, draft FROM entry WHERE seq_from IS NULL")}
 
 
 def ended_between(db: Connection, sid: int, first: int, last: int) -> list[Entry]:
@@ -235,6 +236,18 @@ def last_place(db: Connection, ino: int) -> tuple[int, str] | None:
     query = "SELECT folder, name FROM entry WHERE ino = ? AND kind = 1 ORDER BY eid DESC LIMIT 1"
     row: tuple[int, str] | None = db.execute(query, (ino,)).fetchone()
     return row
+
+
+def way_up(db: Connection, top: int | None, folder: int, name: str) -> Iterator[tuple[int, str]]:
+    """Yield the place (an ino and a name) of *name* in *folder*, and of each folder above up to *top*, by last names.
+
+    Raises Corrupt where the folders go in a circle.
+    """
+
+    def above(place: tuple[int, str]) -> tuple[int, str] | None:
+        return None if place[0] == top else last_place(db, place[0])
+
+    return climb((folder, name), above, f"folder of {name!r} (inode {folder})")
 
 
 def is_live_folder(db: Connection, sid: int, ino: int) -> bool:

@@ -44,11 +44,13 @@ __all__ = [
     "sessions_with_tag",
 ]
 
-_PATH = """(WITH RECURSIVE up(folder, path) AS (
-        SELECT e.folder, e.name UNION ALL
-        SELECT f.folder, f.name || '/' || up.path FROM up
-        JOIN entry f INDEXED BY entry_by_folder ON f.ino = up.folder AND f.kind = 1 AND f.seq_to IS NULL)
+_PATH = """(WITH RECURSIVE up(folder, path, seen) AS (
+        SELECT e.folder, e.name, ' ' UNION ALL
+        SELECT f.folder, f.name || '/' || up.path, up.seen || f.ino || ' ' FROM up
+        JOIN entry f INDEXED BY entry_by_folder ON f.ino = up.folder AND f.kind = 1 AND f.seq_to IS NULL
+        WHERE instr(up.seen, ' ' || f.ino || ' ') = 0)
     SELECT path FROM up ORDER BY length(path) DESC LIMIT 1)"""
+"""A row's path, as far as the folders above it lead up; damage can have set them in a circle."""
 _ENTRY_ORDERS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "created_at": (("e.created_ns", "e.eid"), "entry_by_created"),
     "updated_at": (("e.updated_ns", "e.eid"), "entry_by_updated"),

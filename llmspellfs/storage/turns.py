@@ -21,29 +21,34 @@ ERASING, SCRUBBING = "erasing.lock", "scrub.lock"
 
 
 @contextmanager
-def shared(store: Path | None, name: str) -> Iterator[None]:
-    """Hold *name* in the folder *store* together with any number of others; a store in memory (None) needs none."""
-    with _held(store, name, fcntl.LOCK_SH):
+def shared(store: Path | None, name: str, seconds: float) -> Iterator[None]:
+    """Hold *name* in the folder *store* together with any number of others; a store in memory (None) needs none.
+
+    Raises StoreBusy where somebody has held it alone for *seconds*.
+    """
+    with _opened(store, name) as descriptor:
+        if descriptor is not None:
+            wait_for(descriptor, fcntl.LOCK_SH, seconds)
         yield
 
 
 @contextmanager
 def alone(store: Path | None, name: str) -> Iterator[bool]:
     """Say True, holding *name* in the folder *store* alone, or False at once where anybody else holds it."""
-    with _held(store, name, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_held:
-        yield is_held
+    with _opened(store, name) as descriptor:
+        yield descriptor is None or _take(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
-def _held(store: Path | None, name: str, how: int) -> Iterator[bool]:
+def _opened(store: Path | None, name: str) -> Iterator[int | None]:
     if store is None:
-        yield True
+        yield None
         return
     with disk.disk_errors(store):
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = disk.open_lock("turn.lock", store / name, flags, 0o600)
     try:
-        yield _take(descriptor, how)
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -68,16 +68,22 @@ class Tree:
 
     def _folder(self, path: str) -> Folder:
         """Return the folder at *path*, remembered while nobody else changes its session."""
-        if not path:
-            return self._root
-        known = self._folders.get(path)
-        if known is not None and known.is_current:
-            return known
-        above, _, name = path.rpartition("/")
-        folder = as_folder(self._folder(above).child(name))
-        if len(self._folders) > _MANY_FOLDERS:
-            self._folders.clear()
-        self._folders[path] = folder
+        folder: Folder = self._root
+        names: list[str] = []
+        above = path
+        while above:
+            known = self._folders.get(above)
+            if known is not None and known.is_current:
+                folder = known
+                break
+            above, _, name = above.rpartition("/")
+            names.append(name)
+        while names:
+            name = names.pop()
+            folder, above = as_folder(folder.child(name)), f"{above}/{name}"
+            if len(self._folders) > _MANY_FOLDERS:
+                self._folders.clear()
+            self._folders[above] = folder
         return folder
 
     def _split(self, path: str, *, lately: bool = False) -> tuple[Folder, str]:

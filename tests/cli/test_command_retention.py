@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,17 @@ def test_a_dry_run_says_what_the_rules_would_do_and_a_run_does_it(ruled: Cli) ->
     ]
     assert names(ruled) == ["c", "h"]
     assert ruled.ok("retention") == "0 sessions dealt with, 1 held\n"
+
+
+def test_gc_and_retention_are_refused_where_the_clock_has_jumped_unless_forced(ruled: Cli, tmp_path: Path) -> None:
+    ruled.ok("gc")
+    for key, command in (("collected_ns", "gc"), ("retained_ns", "retention")):
+        with closing(sqlite3.connect(tmp_path / "store" / "index.db")) as db, db:
+            assert db.execute("UPDATE store SET value = value - 366 * 86400000000000 WHERE key = ?", (key,)).rowcount
+        said = ruled.fails(command)
+        assert "366 days ago: if the clock is right, it is to be forced" in said
+        ruled.ok(command, "--force")
+        ruled.ok(command)
 
 
 def test_gc_applies_the_rules_first_and_says_so(ruled: Cli) -> None:

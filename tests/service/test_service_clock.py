@@ -7,6 +7,7 @@ import json
 import pytest
 
 from llmspellfs import Store
+from llmspellfs.errors import NotAllowed
 from llmspellfs.model.point import parse_point
 
 NS = 10**9
@@ -84,8 +85,46 @@ def test_gc_takes_nothing_early_where_the_clock_goes_back(store: Store, clock: l
         assert store.artifacts.read(kept) == b"kept" * 50_000
         clock[0] += NS
     clock[0] += -2 * jump
-    store.upkeep.gc()
+    store.upkeep.gc(force=True)
     assert store.artifacts.read(kept) == b"kept" * 50_000
+
+
+def test_gc_takes_nothing_where_the_clock_jumps_ahead(store: Store, clock: list[int]) -> None:
+    store.sessions.create("desk")
+    store.sessions.create("gone")
+    store.artifacts.put("desk", "f", b"version one")
+    clock[0] += HOUR
+    store.artifacts.put("desk", "f", b"version two")
+    store.sessions.delete("gone")
+    for _ in range(2):
+        clock[0] += 400 * 24 * HOUR
+        for dry_run in (True, False):
+            with pytest.raises(NotAllowed, match=r"gc: the store was last changed at .*, 400 days ago: if the clock"):
+                store.upkeep.gc(grace_seconds=0, dry_run=dry_run)
+        store.artifacts.put("desk", "g", b"by the clock that is wrong")
+        with pytest.raises(NotAllowed):
+            store.upkeep.gc(grace_seconds=0)
+        clock[0] -= 400 * 24 * HOUR
+    assert read(store, "desk", "f", 1) == b"version one"
+    store.sessions.restore("gone")
+
+
+def test_gc_goes_by_when_it_last_ran(store: Store, clock: list[int]) -> None:
+    store.sessions.create("desk")
+    store.artifacts.put("desk", "f", b"one")
+    clock[0] += HOUR
+    store.artifacts.put("desk", "f", b"two")
+    store.upkeep.gc()
+    clock[0] += YEAR + 24 * HOUR
+    store.artifacts.put("desk", "g", b"by a clock that may be wrong")
+    clock[0] += 24 * HOUR
+    with pytest.raises(NotAllowed, match=r"last collected at .*, 367 days ago"):
+        store.upkeep.gc()
+    assert store.upkeep.gc(force=True).pruned == 1
+    clock[0] += YEAR - HOUR
+    store.upkeep.gc()
+    clock[0] -= 2 * YEAR
+    store.upkeep.gc()
 
 
 def test_what_was_marked_in_a_future_that_did_not_come_is_collected_after_a_grace(
@@ -95,7 +134,7 @@ def test_what_was_marked_in_a_future_that_did_not_come_is_collected_after_a_grac
     store.artifacts.put("desk", "f", b"doomed" * 30_000)
     store.artifacts.delete("desk", "f")
     clock[0] += 30 * YEAR
-    assert store.upkeep.gc().condemned == 1
+    assert store.upkeep.gc(force=True).condemned == 1
     clock[0] -= 30 * YEAR
     assert store.upkeep.gc().removed == 0
     clock[0] += HOUR // 2

@@ -46,6 +46,23 @@ def test_what_lived_for_more_than_a_minute_is_kept(store: Store, clock: list[int
     assert len(store.artifacts.history(session, ".swp")) == 1
 
 
+def test_what_a_clock_created_that_was_ahead_is_kept_in_a_fork(store: Store, clock: list[int]) -> None:
+    days = 24 * HOUR
+    clock[0] += 30 * days
+    store.sessions.create("s")
+    store.artifacts.put("s", "precious", b"precious")
+    clock[0] -= 30 * days
+    for deleted_after in (5 * days, 30 * days + MINUTE // 2):
+        fork = store.past.fork("s", "fork").id
+        clock[0] += deleted_after
+        store.artifacts.delete(fork, "precious")
+        clock[0] += 2 * HOUR
+        assert store.upkeep.gc(dry_run=True).pruned == 0
+        assert store.upkeep.gc().pruned == 0
+        assert store.artifacts.read(store.artifacts.restore(fork, "precious")) == b"precious"
+        clock[0] -= deleted_after + 2 * HOUR
+
+
 def test_what_a_checkpoint_shows_is_kept(store: Store, clock: list[int]) -> None:
     session = store.sessions.create("s").id
     store.artifacts.put(session, ".swp", b"swapped")

@@ -148,6 +148,41 @@ def test_a_quick_check_reads_no_content_and_misses_no_file(path: Path) -> None:
     assert not harm.checked(path, quick=True).ok
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "UPDATE entry_text_data SET block = zeroblob(length(block)) WHERE id > 10",
+        "DELETE FROM entry_text_docsize WHERE id = (SELECT max(id) FROM entry_text_docsize)",
+    ],
+)
+def test_what_is_wrong_within_the_full_text_is_found_and_mended(path: Path, query: str) -> None:
+    with open_store(path, config=Config()) as store:
+        assert len(store.search.artifacts("words")) == 1
+    assert harm.checked(path).found == ()
+    harm.sql(path, query)
+    assert [problem.where for problem in harm.checked(path).found] == ["full text"]
+    assert harm.mended(path).repaired
+    assert harm.checked(path).problems == ()
+
+
+def test_a_check_waits_for_no_writer_and_has_none_wait(path: Path) -> None:
+    with open_store(path, config=Config()) as store, open_store(path, config=Config()) as other:
+        assert len(store.search.artifacts("words")) == 1
+        with other.engine.index.write() as db:
+            db.execute("UPDATE store SET value = value WHERE key = 'uuid'")
+            assert store.upkeep.fsck().found == ()
+
+
+def test_a_full_text_that_there_is_no_room_to_check_is_told_as_a_note(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(path, config=Config()) as store:
+        assert len(store.search.artifacts("words")) == 1
+    monkeypatch.setattr("llmspellfs.storage.audit_text._PRAGMAS", ["max_page_count = 3"])
+    (problem,) = harm.checked(path).found
+    assert (problem.where, problem.is_note) == ("full text", True)
+
+
 def test_an_index_that_is_gone_is_said_to_be(path: Path) -> None:
     (path / "index.db").unlink()
     with pytest.raises(StoreUnusable, match="only a backup"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from llmspellfs.storage.blobs import FileBlobs
 from tests.service import collecting_stress
 from tests.tree.trees import Walker
 
-DAY = 86400 * 10**9
+HOUR = 3600 * 10**9
+DAY = 24 * HOUR
 BIG = 3 << 20
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +117,51 @@ def test_a_dry_run_tells_what_a_run_then_does(store: Store, clock: list[int]) ->
     assert (reports[1].condemned, reports[1].removed) == (0, 7)
     assert reports[1].freed > 0
     assert reports[2] == GcReport(0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("goes_well", [True, False])
+def test_what_an_import_has_brought_is_not_collected_however_long_it_takes(
+    tmp_path: Path, clock: list[int], goes_well: bool
+) -> None:
+    def opened(name: str) -> Store:
+        return open_store(tmp_path / name, config=Config(), now=lambda: clock[0])
+
+    archive = io.BytesIO()
+    with opened("from") as origin:
+        origin.sessions.create("s")
+        for number in range(80):
+            origin.artifacts.put("s", f"f{number}", b"%d" % number * (80_000 if number % 8 == 0 else 100))
+        origin.archive.export(["s"], archive)
+    archive.seek(0)
+    told: list[GcReport] = []
+    with opened("into") as store, opened("into") as other:
+        store.sessions.create("t")
+        store.artifacts.put("t", "known", b"1" * 100)
+        store.artifacts.delete("t", "known")
+        clock[0] += 2 * HOUR
+        assert other.upkeep.gc().pruned == 1
+
+        def collect(done: int, total: int) -> None:
+            if done > total // 2:
+                clock[0] += 2 * HOUR
+                expected = other.upkeep.gc(dry_run=True)
+                told.append(other.upkeep.gc())
+                assert as_foretold(told[-1]) == expected
+            if done == total and not goes_well:
+                raise InterruptedError
+
+        with nullcontext() if goes_well else pytest.raises(InterruptedError):
+            store.archive.import_(archive, progress=collect)
+        assert len(told) > 2
+        assert {(one.condemned, one.removed, one.orphans) for one in told} == {(0, 0, 0)}
+        if goes_well:
+            assert len(store.artifacts.list("s")) == 80
+            assert store.artifacts.read(store.artifacts.get("s", "f1")) == b"1" * 100
+        clock[0] += 2 * HOUR
+        marked = other.upkeep.gc().condemned
+        clock[0] += 2 * HOUR
+        assert (marked, other.upkeep.gc().removed) == ((0, 0) if goes_well else (1, 1))
+        assert store.upkeep.fsck().problems == ()
 
 
 def as_foretold(report: GcReport) -> GcReport:

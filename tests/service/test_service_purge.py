@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from llmspellfs import Store, open_store
-from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, SessionNotActive, Vanished
+from llmspellfs.config import Config
+from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, SessionNotActive, StoreBusy, Vanished
 from llmspellfs.service import erasure, pacing
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.collecting import Collection
 from llmspellfs.service.paths import Place
-from llmspellfs.storage import disk, erasing
+from llmspellfs.storage import disk, erasing, turns
 from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.spool import Spool
@@ -646,3 +647,21 @@ def test_what_a_refused_commit_takes_away_is_stored_anew_by_who_relied_on_it(
 
     monkeypatch.setattr(type(store.intake), "stage", slow)
     assert store.artifacts.read(store.artifacts.put("s", "doc", content)) == content
+
+
+def test_who_erases_waits_for_the_end_of_another_purge_no_longer_than_for_a_writer(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s", config=Config(), busy_seconds=0.1) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "f", b"x")
+        store.sessions.create("gone")
+        with turns.alone(store.path, turns.ERASING) as is_held:
+            assert is_held
+            for erase in (
+                lambda: store.artifacts.purge("s", "f"),
+                lambda: store.sessions.purge("gone"),
+                store.upkeep.gc,
+            ):
+                with pytest.raises(StoreBusy):
+                    erase()
+        assert store.artifacts.purge("s", "f").is_ended
+        assert store.sessions.purge("gone").is_ended

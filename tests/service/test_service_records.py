@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from llmspellfs.model.record import parse_run
 from llmspellfs.model.replay import Mode, Wanted
 from llmspellfs.model.run import RunScript
 from llmspellfs.service import recalling
+from llmspellfs.service.lineage import MAX_LEVELS
 from llmspellfs.service.records import Recorder
 from llmspellfs.service.rerunning import Ended, Task
 from llmspellfs.service.timeline import timeline
@@ -281,6 +284,21 @@ def test_cycles_end(store: Store) -> None:
     assert tree(found, found.made_from) == [("s:a", "run", "again"), ("s:b", "run", [("s:a", "run", "again")])]
     assert tree(found, found.made_into) == [("s:a", "run", "again"), ("s:b", "run", [("s:a", "run", "again")])]
     assert len(list(found.lines())) == 9
+
+
+def test_a_lineage_of_any_length_is_shown(store: Store) -> None:
+    store.sessions.create("s")
+    store.artifacts.put("s", "0", b"1")
+    for number in range(MAX_LEVELS + 2):
+        step(store, f"s:{number}", f"{number + 1}")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + MAX_LEVELS + 60)
+    try:
+        found = store.runs.lineage("s:0")
+    finally:
+        sys.setrecursionlimit(limit)
+    assert len(list(found.lines())) == 2 + MAX_LEVELS
+    assert json.dumps(found.document()).count("made_into") == MAX_LEVELS + 1
 
 
 def test_forks_and_moves_are_followed(store: Store) -> None:
