@@ -101,13 +101,15 @@ class Mending:
 
 def _derived(tx: Transaction, kinds: set[str]) -> list[Done]:
     """Make anew what is made of rows."""
-    done = []
+    done: list[Done] = []
     if kinds & {"label", *_HISTORY}:
         mending.relabel(tx.db)
         done += [Done("label", "labels made anew")] if "label" in kinds else []
     if kinds & {"text", *_HISTORY}:
         mending.retext(tx.db)
         done += [Done("text", "the full text is made anew at the next search")] if "text" in kinds else []
+    mending.quotas(tx.db)  # in any case: rows and contents may have changed that they have counted
+    done += [Done("quota", "what quotas count is counted anew at the next change")] if "quota" in kinds else []
     return done
 
 

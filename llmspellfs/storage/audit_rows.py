@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from llmspellfs.storage import audit_usage
 from llmspellfs.storage.audit import told
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import SUPERSEDED
@@ -31,7 +32,7 @@ class Flaw:
 
 def flaws(db: Connection, failed: Callable[[str], None]) -> Iterator[Flaw]:
     """Yield what rows are that they must not be; *failed* is told where the index cannot be read."""
-    for kind, harms, where, what, query in _QUERIES:
+    for kind, harms, where, what, query in (*_QUERIES, *audit_usage.QUERIES):
         for row in told(_rows(db, query), failed):
             key = None if harms is None else (harms, row[0])
             yield Flaw(kind, where.format(*row), what.format(*row), key)

@@ -210,6 +210,12 @@ def spare_rows(db: Connection, keep: Keep) -> list[Done]:
     return done
 
 
+def quotas(db: Connection) -> None:
+    """Have what quotas count be counted anew, when a quota next asks."""
+    for table in ("counted", "session_use", "session_part", "session_use_due"):
+        db.execute(f"DELETE FROM {table}")
+
+
 def owner_of_this_process() -> tuple[int, int]:
     """Return the user and the group that what is made anew belongs to."""
     return os.geteuid(), os.getegid()
