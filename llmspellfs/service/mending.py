@@ -28,9 +28,12 @@ class Mending:
         self._content = ContentRepair(engine, quarantine)
 
     def run(self, problems: tuple[Problem, ...]) -> list[Done]:
-        """Mend what of *problems* can be in one transaction, durable on return; what fails changes nothing."""
+        """Mend what of *problems* can be in one transaction, durable on return; what fails changes nothing.
+
+        No quota is asked: what is brought back was in the store before.
+        """
         kinds = {problem.kind for problem in problems}
-        with self._engine.write(durable=True) as tx, audit.lenient(tx.db):
+        with self._engine.write(durable=True, frees=True) as tx, audit.lenient(tx.db):
             # Numbers first: the journal goes on from them.
             done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db) + mending.counters(tx.db)
             done += mending.sizes(tx.db)

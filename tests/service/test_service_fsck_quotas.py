@@ -45,6 +45,24 @@ def test_what_quotas_count_is_found_and_counted_anew(tmp_path: Path, change: str
         assert store.upkeep.fsck().ok
 
 
+def test_a_store_beyond_its_quota_is_repaired(tmp_path: Path) -> None:
+    path, data = tmp_path / "s", os.urandom(30_000)
+    with open_store(path, config=Config()) as store:
+        session = store.sessions.create("one")
+        store.artifacts.put("one", "a", data)
+        store.artifacts.put("one", "b", os.urandom(50_000))
+        store.intake.lose(data, session.id, "a", "a copy")
+    harm.sql(path, "DELETE FROM content WHERE size = 30000")
+    report = repair(path, dataclasses.replace(Config(), storage_quota=1000, session_quota=1000), origin=harm.ORIGIN)
+    assert report.ok
+    with open_store(path, config=Config()) as store:
+        assert _read(store, "a") == data
+
+
+def _read(store: Store, name: str) -> bytes:
+    return store.artifacts.read(store.artifacts.get("one", name))
+
+
 def test_an_index_that_is_salvaged_has_nothing_counted(tmp_path: Path) -> None:
     path = _filled(tmp_path / "s")
     salvage(str(path / "index.db"), str(tmp_path / "new.db"), lambda *_: None)
