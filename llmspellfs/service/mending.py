@@ -11,7 +11,7 @@ from llmspellfs.service.repair_content import ContentRepair
 from llmspellfs.service.repair_lost import mend_lost_rows, name_sessions
 from llmspellfs.service.repair_rows import mend_homes, mend_rows, mend_session_rows
 from llmspellfs.service.repair_tree import mend_folders, mend_parents
-from llmspellfs.storage import audit, evidence, mending, mending_history, mending_rows, sessions
+from llmspellfs.storage import audit, evidence, mending, mending_history, mending_rows, mending_trail, sessions
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.quarantine import Quarantine
 
@@ -34,9 +34,11 @@ class Mending:
         """
         kinds = {problem.kind for problem in problems}
         with self._engine.write(durable=True, frees=True) as tx, audit.lenient(tx.db):
-            # Numbers first: the journal goes on from them.
-            done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db) + mending.counters(tx.db)
-            done += mending.sizes(tx.db)
+            # Numbers first: the journal goes on from them, and rows know each other by the ids of sessions.
+            done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db)
+            done += mending_trail.identities(tx.db, self._quarantine.keep_row)
+            done += mending_trail.orders(tx.db, self._quarantine.keep_row) if "order" in kinds else []
+            done += mending.counters(tx.db) + mending.sizes(tx.db) + mending.codecs(tx.db)
             done += self._history(tx, problems) if kinds & _HISTORY else []
             for needed, mend in self._table():
                 done += mend(tx) if kinds & needed else []
@@ -67,6 +69,7 @@ class Mending:
             ({"folder", "cycle"}, mend_folders),
             ({"parent"}, mend_parents),
             ({"checkpoint"}, lambda tx: mending_history.checkpoints(tx.db, keep)),
+            ({"checkpoint"}, lambda tx: mending_trail.checkpoints(tx.db, keep)),
             ({"loose-part", "state", "checkpoint"}, lambda tx: mending.spare_rows(tx.db, keep)),
         )
 
