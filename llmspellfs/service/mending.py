@@ -8,14 +8,16 @@ from collections.abc import Callable
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.repair_content import ContentRepair
+from llmspellfs.service.repair_homes import mend_homes, mend_kinds
 from llmspellfs.service.repair_lost import mend_lost_rows, name_sessions
-from llmspellfs.service.repair_rows import mend_homes, mend_rows, mend_session_rows
+from llmspellfs.service.repair_overlaps import mend_overlaps
+from llmspellfs.service.repair_rows import mend_rows, mend_session_rows
 from llmspellfs.service.repair_tree import mend_folders, mend_parents
 from llmspellfs.storage import audit, evidence, mending, mending_history, mending_rows, mending_trail, sessions
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.quarantine import Quarantine
 
-_HISTORY = frozenset({"row", "validity", "overlap", "session", "event", "content"})
+_HISTORY = frozenset({"row", "validity", "overlap", "session", "event", "content", "spare"})
 """Kinds of problems after which rows are looked at one by one."""
 
 
@@ -37,6 +39,7 @@ class Mending:
             # Numbers first: the journal goes on from them, and rows know each other by the ids of sessions.
             done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db)
             done += mending_trail.identities(tx.db, self._quarantine.keep_row)
+            done += mending_history.tops(tx.db, self._quarantine.keep_row) if kinds & {"inode", "folder"} else []
             done += mending_trail.orders(tx.db, self._quarantine.keep_row) if "order" in kinds else []
             done += mending.counters(tx.db) + mending.sizes(tx.db) + mending.codecs(tx.db)
             done += self._history(tx, problems) if kinds & _HISTORY else []
@@ -52,14 +55,15 @@ class Mending:
     def _history(self, tx: Transaction, problems: tuple[Problem, ...]) -> list[Done]:
         keep = self._quarantine.keep_row
         done = mending_history.readable(tx.db, keep)
-        done += mend_homes(tx) if any(problem.kind == "session" for problem in problems) else []
+        done += mend_homes(tx, problems) + mend_kinds(tx, problems, keep)
         done += mend_rows(tx, problems, keep)
         done += mend_session_rows(tx, problems, keep)
+        done += mend_overlaps(tx, keep)
         done += mending_history.session_ends(tx.db)
         done += name_sessions(tx)
         done += self._lost_contents(tx)
         done += mend_lost_rows(tx, problems)
-        return done + mending_history.end_overlaps(tx.db, keep) + mending_history.drafts(tx.db)
+        return done + mending_history.drafts(tx.db)
 
     def _table(self) -> tuple[tuple[set[str], Callable[[Transaction], list[Done]]], ...]:
         keep = self._quarantine.keep_row

@@ -86,6 +86,10 @@ _QUERIES: tuple[tuple[str, str | None, str, str, str], ...] = (
         "SELECT ino FROM inode WHERE mode NOT BETWEEN 0 AND 4095 OR typeof(mode) != 'integer'",
     ),
     (
+        "spare", None, "row {0} ({1})", "it has what only files have, or only links, or only drafts",
+        f"SELECT eid, name FROM entry WHERE {SPARE}",
+    ),
+    (
         "codec", None, "content {0}", "it is written in no way that there is",
         f"SELECT cid FROM content WHERE {NO_CODEC}",
     ),

@@ -97,3 +97,15 @@ def test_an_event_goes_back_into_its_order(path: Path, number: int) -> None:
     assert found.ok
     with closing(sqlite3.connect(path / "index.db")) as db:
         assert set(before) < set(db.execute("SELECT id, sid, seq FROM event"))
+
+
+def test_what_only_files_have_is_taken_from_a_folder(path: Path) -> None:
+    harm.sql(path, "UPDATE entry SET sequence = 1, target = 'x' WHERE kind = 1")
+    _mended(path, "spare")
+
+
+def test_a_file_that_is_called_a_folder_is_a_file_again(path: Path) -> None:
+    expected = harm.readable(path)
+    harm.sql(path, "UPDATE entry SET kind = 1 WHERE name = 'big.bin'")
+    _mended(path, "row")
+    assert harm.readable(path) >= expected
