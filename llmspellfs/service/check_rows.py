@@ -63,6 +63,14 @@ def _ends(entry: Entry, told: dict[str, Any]) -> bool:
     return any(isinstance(path, str) and path.split("/")[-1] == entry.name for path in paths)
 
 
+def is_endless(row: EntryRow, shifts: Shifts) -> bool:
+    """Tell whether *row* is what its event made it, and the event where it ends, if there is one, did not end it."""
+    entry = row.entry
+    if entry is None or entry.seq_to is None or line_fields(row.begins).get("state") != entry_state_hash(entry, shifts):
+        return False
+    return row.ends is None or not _ends(entry, line_fields(row.ends))
+
+
 def entry_state_hash(entry: Entry, shifts: Shifts) -> str | None:
     """Return the hash that the event of *entry*'s row should have as its `state`; None where it has none at all."""
     try:

@@ -110,7 +110,7 @@ def _bury(tx: Transaction, session: Session) -> int:
     """Erase what *session* says of itself, and leave a stone in its place; return how many labels it had."""
     stone = SessionRow("", session.id, "", Status.COMPLETED, (), {}, None, None, None)
     seq = tx.journal.append(session.sid, "session.purged", stone.state, id=session.id)
-    labels = erasing.erase_session_rows(tx.db, session.sid, tx.now_ns, seq)
+    labels = erasing.erase_session_rows(tx.db, session.sid, tx.journal.last_ns(session.sid), seq)
     state.erase_session(tx.db, session.id)
     sessions.insert_row(tx.db, session.sid, stone, seq)
     sessions.end_row(tx.db, session.sid, seq + 1)

@@ -17,7 +17,7 @@ from blake3 import blake3
 from llmspellfs.errors import InvalidValue, TooLarge
 from llmspellfs.model import archive as model
 from llmspellfs.model.archive import Limits, Manifest, Part, Plan, refuse
-from llmspellfs.model.event import FIRST_PREV, Origin, line_hash, state_hash
+from llmspellfs.model.event import FIRST_PREV, Origin, line_hash, read_line, state_hash
 from llmspellfs.model.names import CONTROL
 from llmspellfs.model.times import iso
 from llmspellfs.service.arrival import Arrival, Imported, arrive, new_entry, refuse_known, session_row
@@ -188,6 +188,8 @@ class _Reading:
             said = model.event(line, where, seq, prev, last_ns)
             text = line.decode("utf-8")
             prev, last_ns, ends = line_hash(text), said["at_ns"], ends + len(line) + 1
+            if seq == 1 and (read_line(text).get("id"), iso(facts["created_ns"])) != (plan.id, iso(last_ns)):
+                raise refuse(where, "its first event is another session's, or of another time")
             if seq == plan.seq:  # a line tells microseconds
                 said["at_ns"] = facts["last_ns"]
             self._staging.add("event", s, {"seq": seq, **said, "ends": ends, "line": text}, where)

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.repair_content import ContentRepair
+from llmspellfs.service.repair_homes import mend_homes, mend_kinds
 from llmspellfs.service.repair_lost import mend_lost_rows, name_sessions
-from llmspellfs.service.repair_rows import mend_homes, mend_rows, mend_session_rows
+from llmspellfs.service.repair_overlaps import mend_overlaps
+from llmspellfs.service.repair_rows import mend_rows, mend_session_rows
 from llmspellfs.service.repair_tree import mend_folders, mend_parents
-from llmspellfs.storage import audit, evidence, mending, mending_history, mending_rows, sessions
+from llmspellfs.storage import audit, evidence, mending, mending_history, mending_rows, mending_trail, sessions
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.quarantine import Quarantine
 
-_HISTORY = frozenset({"row", "validity", "overlap", "session", "event", "content"})
+_HISTORY = frozenset({"row", "validity", "overlap", "session", "event", "content", "spare"})
 """Kinds of problems after which rows are looked at one by one."""
 
 
@@ -28,12 +30,18 @@ class Mending:
         self._content = ContentRepair(engine, quarantine)
 
     def run(self, problems: tuple[Problem, ...]) -> list[Done]:
-        """Mend what of *problems* can be in one transaction, durable on return; what fails changes nothing."""
+        """Mend what of *problems* can be in one transaction, durable on return; what fails changes nothing.
+
+        No quota is asked: what is brought back was in the store before.
+        """
         kinds = {problem.kind for problem in problems}
-        with self._engine.write(durable=True) as tx, audit.lenient(tx.db):
-            # Numbers first: the journal goes on from them.
-            done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db) + mending.counters(tx.db)
-            done += mending.sizes(tx.db)
+        with self._engine.write(durable=True, frees=True) as tx, audit.lenient(tx.db):
+            # Numbers first: the journal goes on from them, and rows know each other by the ids of sessions.
+            done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db)
+            done += mending_trail.identities(tx.db, self._quarantine.keep_row)
+            done += mending_history.tops(tx.db, self._quarantine.keep_row) if kinds & {"inode", "folder"} else []
+            done += mending_trail.orders(tx.db, self._quarantine.keep_row) if "order" in kinds else []
+            done += mending.counters(tx.db) + mending.sizes(tx.db) + mending.codecs(tx.db)
             done += self._history(tx, problems) if kinds & _HISTORY else []
             for needed, mend in self._table():
                 done += mend(tx) if kinds & needed else []
@@ -47,14 +55,15 @@ class Mending:
     def _history(self, tx: Transaction, problems: tuple[Problem, ...]) -> list[Done]:
         keep = self._quarantine.keep_row
         done = mending_history.readable(tx.db, keep)
-        done += mend_homes(tx) if any(problem.kind == "session" for problem in problems) else []
+        done += mend_homes(tx, problems) + mend_kinds(tx, problems, keep)
         done += mend_rows(tx, problems, keep)
         done += mend_session_rows(tx, problems, keep)
+        done += mend_overlaps(tx, keep)
         done += mending_history.session_ends(tx.db)
         done += name_sessions(tx)
         done += self._lost_contents(tx)
         done += mend_lost_rows(tx, problems)
-        return done + mending_history.end_overlaps(tx.db, keep) + mending_history.drafts(tx.db)
+        return done + mending_history.drafts(tx.db)
 
     def _table(self) -> tuple[tuple[set[str], Callable[[Transaction], list[Done]]], ...]:
         keep = self._quarantine.keep_row
@@ -64,6 +73,7 @@ class Mending:
             ({"folder", "cycle"}, mend_folders),
             ({"parent"}, mend_parents),
             ({"checkpoint"}, lambda tx: mending_history.checkpoints(tx.db, keep)),
+            ({"checkpoint"}, lambda tx: mending_trail.checkpoints(tx.db, keep)),
             ({"loose-part", "state", "checkpoint"}, lambda tx: mending.spare_rows(tx.db, keep)),
         )
 
@@ -101,13 +111,15 @@ class Mending:
 
 def _derived(tx: Transaction, kinds: set[str]) -> list[Done]:
     """Make anew what is made of rows."""
-    done = []
+    done: list[Done] = []
     if kinds & {"label", *_HISTORY}:
         mending.relabel(tx.db)
         done += [Done("label", "labels made anew")] if "label" in kinds else []
     if kinds & {"text", *_HISTORY}:
         mending.retext(tx.db)
         done += [Done("text", "the full text is made anew at the next search")] if "text" in kinds else []
+    mending.quotas(tx.db)  # in any case: rows and contents may have changed that they have counted
+    done += [Done("quota", "what quotas count is counted anew at the next change")] if "quota" in kinds else []
     return done
 
 

@@ -19,7 +19,7 @@ from llmspellfs.model.session import Status
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.check_rows import as_hashed, line_fields, session_state_hash
 from llmspellfs.service.engine import Transaction
-from llmspellfs.storage import audit, mending, mending_history, mending_rows, sessions
+from llmspellfs.storage import audit, mending, mending_history, mending_rows
 from llmspellfs.storage.audit import EntryRow, Shifts
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.mending import Done, Keep
@@ -35,7 +35,7 @@ _MOST_BITS = 4096 * 8
 
 def mend_rows(tx: Transaction, problems: tuple[Problem, ...], keep: Keep) -> list[Done]:
     """Bring back the rows of *problems* that can be, and the seqs at which they begin and end."""
-    wanted = {problem.key for problem in problems if problem.kind in {"row", "validity", "event"}}
+    wanted = {problem.key for problem in problems if problem.kind in {"row", "validity", "overlap", "event"}}
     if not wanted:
         return []
     done, shifts = [], audit.shifts(tx.db)
@@ -48,8 +48,9 @@ def mend_rows(tx: Transaction, problems: tuple[Problem, ...], keep: Keep) -> lis
 def _mend_row(tx: Transaction, row: EntryRow, entry: Entry, shifts: Shifts, keep: Keep) -> list[Done]:
     told = line_fields(row.begins)
     now = NewEntry.of(entry)
-    if _hash(now, entry, shifts) != told.get("state"):
-        seq = mending_rows.seq_of_state(tx.db, entry.sid, _hash(now, entry, shifts) or "")
+    is_covered = row_hash(now, entry, shifts) == told.get("state")
+    if not is_covered:
+        seq = mending_rows.seq_of_state(tx.db, entry.sid, row_hash(now, entry, shifts) or "")
         if seq is not None:
             mending.keep_rows(tx.db, "entry", "eid = ?", (entry.eid,), f"it began at seq {entry.seq_from}", keep)
             mending_rows.set_begin(tx.db, entry.eid, seq)
@@ -57,25 +58,34 @@ def _mend_row(tx: Transaction, row: EntryRow, entry: Entry, shifts: Shifts, keep
         for candidate in _candidates(tx, entry, now, told):
             if replace(candidate, content_hash=now.content_hash) == now:
                 continue
-            if _hash(candidate, entry, shifts) == told.get("state"):
+            if row_hash(candidate, entry, shifts) == told.get("state"):
                 mending.keep_rows(tx.db, "entry", "eid = ?", (entry.eid,), f"event {entry.seq_from} has another", keep)
                 if mending_rows.rewrite(tx.db, entry.eid, candidate):
                     return [Done("row", f"the row of {candidate.name} is as event {entry.seq_from} says", entry.sid)]
-    return _mend_end(tx, entry, keep)
+    return _mend_end(tx, entry, None if is_covered else told, keep)
 
 
-def _hash(new: NewEntry, entry: Entry, shifts: Shifts) -> str | None:
+def row_hash(new: NewEntry, entry: Entry, shifts: Shifts) -> str | None:
+    """Return the hash that *new*, in place of the row *entry*, would have; None where it has none."""
     try:
         return state_hash(as_hashed(new.state, shifts.get(entry.sid, ()), entry.seq_from or 0))
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def _mend_end(tx: Transaction, entry: Entry, keep: Keep) -> list[Done]:
-    """Have a file's row end where the next event about its artifact is, which may be nowhere."""
+def _mend_end(tx: Transaction, entry: Entry, told: dict[str, Any] | None, keep: Keep) -> list[Done]:
+    """Have a file's row end where the next event about its artifact is, which may be nowhere.
+
+    *told* is what its event tells where the row differs from that: then it is not sure whose row it is, and it lives on
+    if it lives.
+    """
     if entry.file is None or entry.seq_from is None or entry.seq_to == SUPERSEDED:
         return []
-    end = mending_rows.next_about(tx.db, entry.sid, entry.file.sequence, entry.seq_from)
+    if told is not None and entry.seq_to is None:
+        return []
+    sequence = entry.file.sequence if told is None else told.get("sequence")
+    sequence = sequence if isinstance(sequence, int) else entry.file.sequence
+    end = mending_rows.next_about(tx.db, entry.sid, sequence, entry.seq_from)
     if end == entry.seq_to or (end is None and mending_history.has_live_twin(tx.db, entry.eid)):
         return []
     mending.keep_rows(tx.db, "entry", "eid = ?", (entry.eid,), f"it ended at {entry.seq_to}", keep)
@@ -89,6 +99,9 @@ def _candidates(tx: Transaction, entry: Entry, now: NewEntry, told: dict[str, An
     for other in mending_rows.neighbours(tx.db, entry):
         yield from _mixed(now, other)
         yield from _mixed(by_line, other)
+    for ino in mending_rows.unused_inodes(tx.db):
+        yield replace(now, ino=ino)
+        yield replace(by_line, ino=ino)
     for base in dict.fromkeys((repr(by_line), repr(now))):
         yield from _turned(by_line if base == repr(by_line) else now)
 
@@ -165,34 +178,25 @@ def _is_tags(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
 
 
-def mend_homes(tx: Transaction) -> list[Done]:
-    """Give rows of a session that is not there to the one whose events have their hash."""
-    done, shifts = [], audit.shifts(tx.db)
-    for row in list(audit.entry_rows(tx.db)):
-        if row.entry is None or row.entry.seq_from is None or sessions.load_any(tx.db, row.entry.sid) is not None:
-            continue
-        state = _hash(NewEntry.of(row.entry), row.entry, shifts)
-        sid = mending_rows.home_of_state(tx.db, row.entry.seq_from, state or "")
-        if sid is not None and mending_history.set_home(tx.db, "entry", "eid", row.eid, sid):
-            done.append(Done("session", f"the row of {row.name} is its session's again", sid))
-    for rid, session_row, seq in mending_rows.homeless(tx.db):
-        sid = mending_rows.home_of_state(tx.db, seq, session_state_hash(session_row) or "")
-        if sid is not None and mending_history.set_home(tx.db, "session_row", "rid", rid, sid):
-            done.append(Done("session", f"the row of {session_row.dirname} is its session's again", sid))
-    return done
-
-
 def mend_session_rows(tx: Transaction, problems: tuple[Problem, ...], keep: Keep) -> list[Done]:
-    """Bring back the rows of sessions' own fields of which one bit was turned."""
+    """Bring back the rows of sessions' own fields of which one bit was turned, and where they begin."""
     if not any(problem.kind == "row" for problem in problems):
         return []
     done = []
     for row in list(audit.session_rows(tx.db)):
-        state = line_fields(row.line).get("state")
-        if row.session is None or state is None or session_state_hash(SessionRow.of(row.session)) == state:
+        told = line_fields(row.line).get("state")
+        if row.session is None:
             continue
-        for candidate in _session_candidates(SessionRow.of(row.session)):
-            if session_state_hash(candidate) == state:
+        state = session_state_hash(SessionRow.of(row.session))
+        if state == told:
+            continue
+        seq = mending_rows.seq_of_state(tx.db, row.sid, state or "", "session_row")
+        if seq is not None:
+            mending_rows.set_session_begin(tx.db, row.rid, seq)
+            done.append(Done("row", f"the fields of {row.dirname} begin at seq {seq}, not {row.seq_from}", row.sid))
+            continue
+        for candidate in _session_candidates(SessionRow.of(row.session)) if told is not None else ():
+            if session_state_hash(candidate) == told:
                 mending.keep_rows(
                     tx.db, "session_row", "rid = ?", (row.rid,), f"event {row.seq_from} has another", keep
                 )

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from llmspellfs.model.artifact import Kind, Ownership
 from llmspellfs.model.session import Session
-from llmspellfs.service.check_rows import circles
+from llmspellfs.service.check_rows import circles, is_endless
 from llmspellfs.service.engine import Transaction
 from llmspellfs.service.moves import NOUNS
 from llmspellfs.service.paths import path_of
 from llmspellfs.service.session_rules import put_row
 from llmspellfs.service.versions import inserted, seal
-from llmspellfs.storage import audit_rows, entries, mending_tree, sessions
+from llmspellfs.storage import audit, audit_rows, entries, mending_history, mending_tree, sessions
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.sessions import SessionRow
@@ -32,7 +32,9 @@ def mend_folders(tx: Transaction) -> list[Done]:
     for sid, ino in mending_tree.folders_missing(tx.db):
         session = sessions.load_any(tx.db, sid)
         if session is not None:
-            done.append(_remake(tx, session, ino))
+            done.append(_revived(tx, session, ino) or _remake(tx, session, ino))
+    for eid in mending_tree.misplaced(tx.db):
+        done += _move_row(tx, eid)
     for _ in range(_MOST_CIRCLES):
         first = mending_tree.one_in_a_circle(tx.db)
         if first is None:
@@ -41,6 +43,20 @@ def mend_folders(tx: Transaction) -> list[Done]:
     for eid in mending_tree.misplaced(tx.db):  # last: a draft is sealed there, by the path that its folders make
         done += _move_row(tx, eid)
     return done
+
+
+def _revived(tx: Transaction, session: Session, ino: int) -> Done | None:
+    """Have the folder *ino* live on where it was, if no event ended it and its place is free; return what was done."""
+    known = mending_tree.restore_folder(tx.db, ino)
+    row = next(audit.entry_rows(tx.db, [known[0]]), None) if known is not None else None
+    if row is None or row.entry is None or row.entry.sid != session.sid or not is_endless(row, audit.shifts(tx.db)):
+        return None
+    if not mending_tree.is_live_folder(tx.db, row.entry.folder):
+        return None
+    if entries.lookup(tx.db, row.entry.folder, row.name) is not None:
+        return None
+    mending_history.set_end(tx.db, row.eid, None)
+    return Done("validity", f"the folder {row.name} has no end, not {row.entry.seq_to}", session.sid)
 
 
 def _remake(tx: Transaction, session: Session, ino: int) -> Done:

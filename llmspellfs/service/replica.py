@@ -98,7 +98,7 @@ class Replica:
     def _save(self, tx: Transaction, step: Stepped) -> None:
         seq = tx.journal.append(self._there.sid, "session.saved", None)
         label = replay.label_of(tx.db, self._original.sid, step.event.seq)
-        sessions.insert_checkpoint(tx.db, self._there.sid, seq, label, tx.now_ns)
+        sessions.insert_checkpoint(tx.db, self._there.sid, seq, label, tx.journal.last_ns(self._there.sid))
 
     def _change(self, tx: Transaction, tree: Tree, step: Stepped) -> None:
         leaving = [self._live.pop(_key(one)) for one in step.applied.left if _key(one) in self._live]

@@ -156,7 +156,7 @@ def take_out(tx: Transaction, session: Session, **told: object) -> None:
     """Take *session*, which has no drafts, out of every listing, with an event that tells *told*."""
     seq = tx.journal.append(session.sid, "session.deleted", None, name=session.dirname, **told)
     sessions.end_row(tx.db, session.sid, seq)
-    sessions.set_deleted(tx.db, session.sid, tx.now_ns)
+    sessions.set_deleted(tx.db, session.sid, tx.journal.last_ns(session.sid))
     sessions.note_listing(tx.db, tx.now_ns)
 
 

@@ -244,7 +244,7 @@ class Sessions:
             session = find_session(tx.db, ref)
             seal_all(tx, session)
             seq = tx.journal.append(session.sid, "session.saved", None)
-            return sessions.insert_checkpoint(tx.db, session.sid, seq, label, tx.now_ns)
+            return sessions.insert_checkpoint(tx.db, session.sid, seq, label, tx.journal.last_ns(session.sid))
 
     def stored_bytes(self, ref: str) -> int:
         """Return the stored bytes of all content that the session's history retains, each content and chunk once."""
@@ -326,7 +326,7 @@ class Sessions:
                 raise NotEmpty(session.dirname)
             seal_all(tx, session)
             take_out(tx, session)
-            return replace(session, deleted_ns=tx.now_ns)
+            return replace(session, deleted_ns=tx.journal.last_ns(session.sid))
 
     def restore(self, ref: str, *, by: Origin | None = None) -> Session:
         """Bring a deleted session back as it was before the run of deletions that ended in its own.

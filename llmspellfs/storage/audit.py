@@ -6,8 +6,9 @@ Every function takes a connection, reads only, and streams: no query for each ro
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -149,10 +150,12 @@ _BEGINS = "LEFT JOIN event v ON v.sid = e.sid AND v.seq = e.seq_from"
 _ENDS = "LEFT JOIN event w ON w.sid = e.sid AND w.seq = e.seq_to"
 
 
-def entry_rows(db: Connection) -> Iterator[EntryRow]:
-    """Yield every row of `entry` in order, with the lines of its events."""
-    query = f"SELECT v.line, w.line, {entries.COLUMNS} {entries.JOINED} {_BEGINS} {_ENDS} ORDER BY e.eid"
-    for row in db.execute(query):
+def entry_rows(db: Connection, eids: Sequence[int] | None = None) -> Iterator[EntryRow]:
+    """Yield the rows *eids* of `entry`, or every one, in order, with the lines of its events."""
+    query = f"SELECT v.line, w.line, {entries.COLUMNS} {entries.JOINED} {_BEGINS} {_ENDS}"
+    if eids is not None:
+        query += " WHERE e.eid IN (SELECT value FROM json_each(?))"
+    for row in db.execute(f"{query} ORDER BY e.eid", () if eids is None else (json.dumps(list(eids)),)):
         yield EntryRow(row[2], str(row[5]), _parsed(entries.to_entry, row[2:]), row[0], row[1])
 
 

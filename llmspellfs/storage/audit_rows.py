@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from llmspellfs.storage import audit_trail, audit_usage
 from llmspellfs.storage.audit import told
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import SUPERSEDED
@@ -31,7 +32,7 @@ class Flaw:
 
 def flaws(db: Connection, failed: Callable[[str], None]) -> Iterator[Flaw]:
     """Yield what rows are that they must not be; *failed* is told where the index cannot be read."""
-    for kind, harms, where, what, query in _QUERIES:
+    for kind, harms, where, what, query in (*_QUERIES, *audit_trail.QUERIES, *audit_usage.QUERIES):
         for row in told(_rows(db, query), failed):
             key = None if harms is None else (harms, row[0])
             yield Flaw(kind, where.format(*row), what.format(*row), key)
@@ -42,6 +43,16 @@ def _rows(db: Connection, query: str) -> Iterator[tuple[Any, ...]]:
 
 
 _LAST = str(SUPERSEDED)
+OF_FILES = (
+    "sequence", "version", "size", "type", "mime_type", "description", "tags", "custom", "created_ns", "updated_ns",
+)  # fmt: skip
+SPARE = (
+    f"(kind != 0 AND coalesce({', '.join(OF_FILES)}, content) IS NOT NULL)"
+    " OR (kind != 2 AND target IS NOT NULL) OR (seq_from IS NOT NULL AND draft IS NOT NULL)"
+)
+"""Rows with a value that their kind has no use for."""
+NO_CODEC = "(data IS NULL) != (codec IS NULL) OR codec NOT IN (0, 1)"
+NO_CHUNK_CODEC = "codec NOT IN (0, 1)"
 _FOLDERS = "SELECT ino FROM session UNION ALL SELECT ino FROM entry WHERE kind = 1"
 _LIVE_FOLDERS = f"{_FOLDERS} AND seq_to IS NULL"
 
@@ -73,6 +84,24 @@ _QUERIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     (
         "inode", None, "inode {0}", "its mode is no mode of a file",
         "SELECT ino FROM inode WHERE mode NOT BETWEEN 0 AND 4095 OR typeof(mode) != 'integer'",
+    ),
+    (
+        "spare", None, "row {0} ({1})", "it has what only files have, or only links, or only drafts",
+        f"SELECT eid, name FROM entry WHERE {SPARE}",
+    ),
+    (
+        "codec", None, "content {0}", "it is written in no way that there is",
+        f"SELECT cid FROM content WHERE {NO_CODEC}",
+    ),
+    (
+        "codec", None, "chunk {0}", "it is written in no way that there is",
+        f"SELECT lower(hex(hash)) FROM chunk WHERE {NO_CHUNK_CODEC}",
+    ),
+    (
+        "text", None, "full text", "it is made up to row {0}, and the last one was {1}",
+        """SELECT value, last FROM (SELECT value, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'entry'), 0)
+           AS last FROM store WHERE key = 'indexed_eid') WHERE typeof(value) != 'integer' OR value NOT BETWEEN 0
+           AND last""",
     ),
     (
         "folder", "eid", "row {0} ({1})", "its folder is not there",

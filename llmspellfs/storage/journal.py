@@ -65,6 +65,10 @@ class Journal:
             tally.first = tally.seq
         return tally
 
+    def last_ns(self, sid: int) -> int:
+        """Return the time of session *sid*'s last event, which is not before that of the one before it."""
+        return self.touch(sid).last_ns
+
     def before_event(self, sid: int) -> Tally:
         """Return session *sid*'s numbers for its next event; the `herald` is told of the first."""
         tally = self.touch(sid)

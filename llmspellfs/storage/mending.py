@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmspellfs.model.query import labels
+from llmspellfs.storage.audit_rows import NO_CHUNK_CODEC, NO_CODEC, OF_FILES
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import FIRST_INO
 
@@ -208,6 +209,29 @@ def spare_rows(db: Connection, keep: Keep) -> list[Done]:
         count = _remove(db, table, where, why, keep)
         done += [Done(kind, f"{count} rows of {table} moved out: {why}")] if count else []
     return done
+
+
+def codecs(db: Connection) -> list[Done]:
+    """Have contents and chunks be written in one of the ways that there are; reading tries both."""
+    count = 0
+    for table, wrong in (("content", NO_CODEC), ("chunk", NO_CHUNK_CODEC)):
+        plain = f"CASE WHEN data IS NULL AND '{table}' = 'content' THEN NULL ELSE 0 END"
+        count += db.execute(f"UPDATE {table} SET codec = {plain} WHERE {wrong}").rowcount
+    return [Done("codec", f"{count} contents and chunks are written in a way that there is")] if count else []
+
+
+def quotas(db: Connection) -> None:
+    """Have what quotas count be counted anew, when a quota next asks."""
+    for table in ("counted", "session_use", "session_part", "session_use_due"):
+        db.execute(f"DELETE FROM {table}")
+
+
+def clear_spare(db: Connection, eid: int) -> None:
+    """Take from the row *eid* the values that its kind has no use for."""
+    of_files = ", ".join(f"{name} = NULL" for name in (*OF_FILES, "content"))
+    db.execute(f"UPDATE entry SET {of_files} WHERE eid = ? AND kind != 0", (eid,))
+    db.execute("UPDATE entry SET target = NULL WHERE eid = ? AND kind != 2", (eid,))
+    db.execute("UPDATE entry SET draft = NULL WHERE eid = ? AND seq_from IS NOT NULL", (eid,))
 
 
 def owner_of_this_process() -> tuple[int, int]:

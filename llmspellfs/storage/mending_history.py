@@ -77,6 +77,23 @@ def _top(db: Connection, sid: int) -> int:
     return int(ino)
 
 
+def tops(db: Connection, keep: Keep) -> list[Done]:
+    """Have sessions be the tops that their rows are in: no row ever was in the one that they say, and no row is it."""
+    done = []
+    for sid, was, top in db.execute(_TOPS).fetchall():
+        keep_rows(db, "session", "sid = ?", (sid,), f"its rows are in the folder {top}", keep)
+        db.execute("UPDATE OR IGNORE session SET ino = ? WHERE sid = ?", (top, sid))
+        done.append(Done("session", f"its top is inode {top}, not {was}", sid))
+    return done
+
+
+_TOPS = """
+    SELECT s.sid, s.ino, min(e.folder) FROM session s JOIN entry e ON e.sid = s.sid
+    WHERE s.ino NOT IN (SELECT folder FROM entry) AND e.folder NOT IN (SELECT ino FROM entry)
+    AND e.folder NOT IN (SELECT ino FROM session) GROUP BY s.sid HAVING count(DISTINCT e.folder) = 1
+"""
+
+
 def session_ends(db: Connection) -> list[Done]:
     """Have sessions be deleted or listed, as the last of their events that is about it says."""
     done = []
@@ -162,30 +179,6 @@ def drafts(db: Connection) -> list[Done]:
     for eid, sid, name in db.execute(query).fetchall():
         db.execute("UPDATE entry SET seq_to = NULL WHERE eid = ?", (eid,))
         done.append(Done("validity", f"{name} is there again", sid))
-    return done
-
-
-def end_overlaps(db: Connection, keep: Keep) -> list[Done]:
-    """End rows at the beginning of the next one in the same place, or of the same inode."""
-    done = []
-    for place in ("folder, name", "ino"):
-        query = f"""
-            SELECT eid, sid, name, seq_to, follows FROM (SELECT eid, sid, name, seq_from, seq_to, lead(seq_from) OVER
-            (PARTITION BY sid, {place} ORDER BY coalesce(seq_from, {SUPERSEDED}), eid) AS follows FROM entry)
-            WHERE follows > seq_from AND coalesce(seq_to, {SUPERSEDED}) > follows
-        """
-        for eid, sid, name, was, follows in db.execute(query).fetchall():
-            keep_rows(db, "entry", "eid = ?", (eid,), f"it went on beyond seq {follows}", keep)
-            db.execute("UPDATE entry SET seq_to = ? WHERE eid = ?", (follows, eid))
-            done.append(Done("overlap", f"the row of {name} from before seq {follows} ends there, not at {was}", sid))
-    query = f"""
-        SELECT rid, sid, follows FROM (SELECT rid, sid, seq_from, seq_to, lead(seq_from) OVER (PARTITION BY sid
-        ORDER BY seq_from, rid) AS follows FROM session_row)
-        WHERE follows > seq_from AND coalesce(seq_to, {SUPERSEDED}) > follows
-    """
-    for rid, sid, follows in db.execute(query).fetchall():
-        db.execute("UPDATE session_row SET seq_to = ? WHERE rid = ?", (follows, rid))
-        done.append(Done("overlap", f"its fields from before seq {follows} end there", sid))
     return done
 
 

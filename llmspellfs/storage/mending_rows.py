@@ -12,6 +12,7 @@ from llmspellfs.model.artifact import Entry
 from llmspellfs.model.session import Status
 from llmspellfs.model.values import canonical
 from llmspellfs.storage import entries
+from llmspellfs.storage.audit_rows import SPARE
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
@@ -19,12 +20,12 @@ from llmspellfs.storage.sessions import SessionRow
 _ENDING = "('artifact.stored', 'artifact.updated', 'artifact.renamed', 'artifact.deleted', 'artifact.moved_out',"
 
 
-def seq_of_state(db: Connection, sid: int, state: str) -> int | None:
-    """Return the seq of the only event of session *sid* with that *state*, if no row begins there."""
-    query = """
+def seq_of_state(db: Connection, sid: int, state: str, table: str = "entry") -> int | None:
+    """Return the seq of the only event of session *sid* with that *state*, if no row of *table* begins there."""
+    query = f"""
         SELECT v.seq FROM event v WHERE v.sid = ? AND instr(v.line, ?)
-        AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.sid = v.sid AND e.seq_from = v.seq)
-    """
+        AND NOT EXISTS (SELECT 1 FROM {table} e WHERE e.sid = v.sid AND e.seq_from = v.seq)
+    """  # noqa: S608 - a word of the program
     rows = db.execute(query, (sid, f'"state":"{state}"')).fetchall()
     return rows[0][0] if len(rows) == 1 else None
 
@@ -38,6 +39,34 @@ def home_of_state(db: Connection, seq: int, state: str) -> int | None:
 def set_begin(db: Connection, eid: int, seq_from: int) -> None:
     """Have the row *eid* begin at *seq_from*."""
     db.execute("UPDATE entry SET seq_from = ? WHERE eid = ?", (seq_from, eid))
+
+
+def set_session_begin(db: Connection, rid: int, seq_from: int) -> None:
+    """Have the session row *rid* begin at *seq_from*, where no other of its session does."""
+    db.execute("UPDATE OR IGNORE session_row SET seq_from = ? WHERE rid = ?", (seq_from, rid))
+
+
+def kind_of(db: Connection, eid: int) -> object:
+    """Return the kind that the row *eid* has, as a number."""
+    return db.execute("SELECT kind FROM entry WHERE eid = ?", (eid,)).fetchone()[0]
+
+
+def set_kind(db: Connection, eid: int, kind: object) -> None:
+    """Have the row *eid* be of *kind*."""
+    db.execute("UPDATE entry SET kind = ? WHERE eid = ?", (kind, eid))
+
+
+def spare(db: Connection) -> list[int]:
+    """Return the rows (eids) with values that their kind has no use for."""
+    return [row[0] for row in db.execute(f"SELECT eid FROM entry WHERE {SPARE}").fetchall()]  # noqa: S608 - a constant
+
+
+def unused_inodes(db: Connection, most: int = 16) -> list[int]:
+    """Return at most *most* inodes that no row has: one whose number was altered had one of them."""
+    query = """
+        SELECT ino FROM inode WHERE ino NOT IN (SELECT ino FROM entry) AND ino NOT IN (SELECT ino FROM session) LIMIT ?
+    """
+    return [row[0] for row in db.execute(query, (most,)).fetchall()]
 
 
 def next_about(db: Connection, sid: int, sequence: int, after: int) -> int | None:
@@ -160,27 +189,21 @@ def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[NewEntry]:
     return found
 
 
-def homeless(db: Connection) -> list[tuple[int, SessionRow, int]]:
-    """Return the rid, the row and the seq of each session row that can be read and whose session is not there."""
+def own_rows(db: Connection) -> list[tuple[int, SessionRow, int, str | None]]:
+    """Return the rid, the row, the seq and its event's line of each row of sessions' own fields that can be read."""
     query = (
-        "SELECT rid, name, dirname, description, status, tags, metadata, parent, ended_ns, failure_reason, seq_from"
-        " FROM session_row WHERE sid NOT IN (SELECT sid FROM session)"
+        "SELECT r.rid, r.name, r.dirname, r.description, r.status, r.tags, r.metadata, r.parent, r.ended_ns,"
+        " r.failure_reason, r.seq_from, v.line FROM session_row r"
+        " LEFT JOIN event v ON v.sid = r.sid AND v.seq = r.seq_from"
     )
     found = []
-    for rid, name, dirname, text, status, tags, metadata, parent, ended, reason, seq in db.execute(query).fetchall():
+    for rid, name, dirname, text, status, tags, metadata, parent, ended, reason, seq, line in db.execute(query):
         try:
             row = SessionRow(
-                name,
-                dirname,
-                text,
-                Status(status),
-                tuple(json.loads(tags)),
-                json.loads(metadata),
-                parent,
-                ended,
+                name, dirname, text, Status(status), tuple(json.loads(tags)), json.loads(metadata), parent, ended,
                 reason,
-            )
+            )  # fmt: skip
         except (ValueError, TypeError, RecursionError):
             continue
-        found.append((rid, row, seq))
+        found.append((rid, row, seq, line))
     return found

@@ -17,6 +17,11 @@ def folders_missing(db: Connection) -> list[tuple[int, int]]:
     return [(sid, ino) for sid, ino in db.execute(query).fetchall()]
 
 
+def is_live_folder(db: Connection, ino: int) -> bool:
+    """Tell whether *ino* is a session's top, or a folder that lives."""
+    return db.execute(f"SELECT 1 FROM ({_LIVE_FOLDERS}) WHERE ino = ? LIMIT 1", (ino,)).fetchone() is not None
+
+
 def misplaced(db: Connection) -> list[int]:
     """Return the rows (eids) that are in a folder of another session."""
     query = """

@@ -26,7 +26,9 @@ from llmspellfs.storage.mending import relabel, renumber
 from llmspellfs.storage.salvage_pages import MAGIC, PAGE_SIZE, TABLE_LEAF, Cell, Pages, Value
 from llmspellfs.storage.schema import FIRST_INO, MIGRATIONS, migrate
 
-_DERIVED = ("entry_text", "entry_label", "session_label", "sqlite_", "_sqlite_")
+_DERIVED = (
+    "entry_text", "entry_label", "session_label", "counted", "session_use", "session_part", "sqlite_", "_sqlite_",
+)  # fmt: skip
 _ALIKE = frozenset({"numbering", "former"})
 """Tables whose rows are known by their tree alone."""
 _STORE_KEYS = frozenset({"uuid", "created_ns", "next_ino", "synced_ns", "listed_ns"})

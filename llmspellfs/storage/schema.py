@@ -360,6 +360,14 @@ CREATE TRIGGER session_use_changed AFTER UPDATE OF content ON entry WHEN old.seq
 CREATE TRIGGER session_use_sealed AFTER UPDATE OF seq_from ON entry
     WHEN old.seq_from IS NULL AND new.eid <= (SELECT until FROM counted WHERE what = 'entry')
     BEGIN INSERT OR IGNORE INTO session_use_due VALUES (new.eid); END;
+
+-- What has an event is as late as the event, also where the clock went back before it
+UPDATE checkpoint SET at_ns = v.at_ns FROM event v
+    WHERE v.sid = checkpoint.sid AND v.seq = checkpoint.seq AND v.at_ns > checkpoint.at_ns;
+UPDATE session SET purged_ns = v.at_ns, deleted_ns = iif(deleted_ns = purged_ns, v.at_ns, deleted_ns) FROM event v
+    WHERE v.sid = session.sid AND v.kind = 'session.purged' AND v.at_ns > session.purged_ns;
+UPDATE session SET deleted_ns = max(deleted_ns, coalesce((SELECT max(at_ns) FROM event v WHERE v.sid = session.sid
+    AND v.kind = 'session.deleted'), deleted_ns)) WHERE deleted_ns IS NOT NULL;
 """
 
 

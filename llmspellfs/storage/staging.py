@@ -67,6 +67,9 @@ _PROBLEMS = (
     ("checkpoint {0} is of no save",
      ("SELECT number FROM checkpoint c WHERE s = :s AND NOT EXISTS"
      " (SELECT 1 FROM event v WHERE v.s = :s AND v.seq = c.seq AND v.kind = 'session.saved')")),
+    ("checkpoint {0} is not the one that its save made",
+     ("SELECT number FROM (SELECT number, row_number() OVER (ORDER BY c.seq) AS nth FROM checkpoint c WHERE s = :s)"
+      " WHERE number <> nth")),
 )  # fmt: skip
 """What may be wrong with the records of session `s` together; `next` is its next sequence."""
 _UNCOVERED = f"""
@@ -183,10 +186,12 @@ class Staging:
         yield from self._db.execute("SELECT seq, kind, at_ns, ends, line FROM event WHERE s = ? ORDER BY seq", (s,))
 
     def checkpoints(self, s: int) -> Iterator[tuple[int, int, str | None, int]]:
-        """Yield the checkpoints of session *s*: number, seq, label, at_ns."""
-        yield from self._db.execute(
-            "SELECT number, seq, label, at_ns FROM checkpoint WHERE s = ? ORDER BY number", (s,)
-        )
+        """Yield the checkpoints of session *s*: number, seq, label, and its time, which is that of its event."""
+        query = """
+            SELECT c.number, c.seq, c.label, CASE c.at_ns / 1000 WHEN v.at_ns / 1000 THEN c.at_ns ELSE v.at_ns END
+            FROM checkpoint c JOIN event v ON v.s = c.s AND v.seq = c.seq WHERE c.s = ? ORDER BY c.number
+        """
+        yield from self._db.execute(query, (s,))
 
     def inodes(self, s: int) -> Iterator[tuple[Any, ...]]:
         """Yield the attributes of session *s*'s inodes, as INODE has their columns."""

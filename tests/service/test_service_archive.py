@@ -546,6 +546,8 @@ HOSTILE_RECORDS: dict[str, Callable[[Forged], object]] = {
     "checkpoint of no save": lambda f: _set(f.checkpoints[0], seq=1),
     "checkpoint twice": lambda f: f.checkpoints.append(f.checkpoints[0]),
     "checkpoint zero": lambda f: _set(f.checkpoints[0], number=0),
+    "checkpoint of another number": lambda f: _set(f.checkpoints[0], number=9),
+    "made at another time": lambda f: _set(f.session, created_ns=1),
     "a row left out": lambda f: f.entries.remove(f.entry("link")),
     "an event left out": lambda f: f.events.pop(3),
     "events swapped": lambda f: f.events.insert(2, f.events.pop(3)),

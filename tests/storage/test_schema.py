@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from llmspellfs import open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import StoreUnusable
+from llmspellfs.service import erasure
 from llmspellfs.storage import schema
 
 
@@ -89,6 +90,26 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(old: Path, later: lis
     later.pop()
     with open_store(old, config=Config()) as store:
         assert store.upkeep.fsck().ok
+
+
+def test_times_of_an_older_store_become_those_of_its_events(
+    tmp_path: Path, later: list[Callable[[Database], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "finish", lambda engine: None)  # it asks for a table that is to come
+    newer = later[3:]
+    del later[3:]
+    with open_store(tmp_path, config=Config()) as store:
+        for name in ("saved", "deleted"):
+            store.sessions.create(name)
+        store.sessions.save("saved")
+        store.sessions.delete("deleted")
+    with closing(sqlite3.connect(tmp_path / "index.db")) as db, db:  # the clock went back before each event
+        db.execute("UPDATE checkpoint SET at_ns = at_ns - 9000")
+        db.execute("UPDATE session SET deleted_ns = deleted_ns - 9000")
+    monkeypatch.undo()
+    assert newer == schema.MIGRATIONS[3:]
+    with open_store(tmp_path, config=Config()) as store:
+        assert store.upkeep.fsck().found == ()
 
 
 def test_an_old_program_refuses_what_the_later_one_made(
