@@ -45,11 +45,12 @@ class Rooms:
     """Why nothing can be written, where that is so."""
 
     def close(self) -> None:
-        """Close everything; the spool's folder goes, since its process lets go of it."""
-        if self.spool is not None:
-            self.spool.close()
-        self.cache.close()
-        self.index.close()
+        """Close everything, the spool last: by its lock others know that the index is in use."""
+        with contextlib.ExitStack() as stack:
+            if self.spool is not None:
+                stack.callback(self.spool.close)
+            stack.callback(self.index.close)
+            self.cache.close()
 
 
 def open_rooms(
@@ -116,7 +117,7 @@ def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
             _first_values(index)
             spool = Spool(path)  # before the turn ends: whoever needs the store alone looks for others there
     lost = LostFound(path)
-    with _closed_on_failure(spool, index):
+    with _closed_on_failure(index, spool):
         salvage(path, lost)
         return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost)
 
