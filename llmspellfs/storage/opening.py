@@ -21,6 +21,7 @@ from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.mounts import check_place
 from llmspellfs.storage.planted import check_own, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
+from llmspellfs.storage.reading import Reading
 from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
@@ -41,6 +42,7 @@ class Rooms:
     cache: ChunkCache
     spool: Spool | None
     lost: LostFound | None
+    reading: Reading
     read_only: str | None = None
     """Why nothing can be written, where that is so."""
 
@@ -50,6 +52,7 @@ class Rooms:
             if self.spool is not None:
                 stack.callback(self.spool.close)
             stack.callback(self.index.close)
+            self.reading.close()
             self.cache.close()
 
 
@@ -70,7 +73,7 @@ def open_rooms(
     if path is None:
         index = Index(None, busy_seconds=busy_seconds)
         _first_values(index)
-        return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None)
+        return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None, Reading(None))
     check_place(path, allow_network=allow_network)
     if not create and _is_missing(path):
         raise StoreUnusable.missing(path)
@@ -105,7 +108,8 @@ def _why_read_only(path: Path) -> str | None:
 def _open_read_only(path: Path, why: str, busy_seconds: float) -> Rooms:
     check_own(path)
     index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
-    return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why)
+    reading = Reading(path, read_only=True)
+    return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), reading, read_only=why)
 
 
 def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
@@ -119,7 +123,7 @@ def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
     lost = LostFound(path)
     with _closed_on_failure(index, spool):
         salvage(path, lost)
-        return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost)
+        return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost, Reading(path))
 
 
 def _make_index(path: Path) -> None:
