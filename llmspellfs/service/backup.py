@@ -17,7 +17,7 @@ from llmspellfs.service.engine import Engine
 from llmspellfs.storage import backup as storage
 from llmspellfs.storage import contents
 from llmspellfs.storage.backup import Moment
-from llmspellfs.storage.copying import Copier
+from llmspellfs.storage.copying import SHARES, Copier
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.opening import INDEX_NAME, opening_turn
 from llmspellfs.storage.spool import live_owners
@@ -62,8 +62,9 @@ def back_up(
     with opening_turn(Path(folder), BUSY_SECONDS):
         _check_unused(folder)
         storage.release_index(folder)
-        copier = Copier(source, folder, hardlink=hardlink)
-        moment, count, missing = _bring_all(engine, folder, copier, progress)
+        run = storage.count_runs(folder)
+        copier = Copier(source, folder, hardlink=hardlink, share=run % SHARES)
+        moment, count, missing = _bring_all(engine, folder, run, copier, progress)
         lost = copier.lost()
         copier.sync()
         storage.place_index(folder)
@@ -92,14 +93,14 @@ def _check_unused(folder: str) -> None:
 
 
 def _bring_all(
-    engine: Engine, folder: str, copier: Copier, progress: Progress | None
+    engine: Engine, folder: str, run: int, copier: Copier, progress: Progress | None
 ) -> tuple[Moment, int, tuple[str, ...]]:
     """Take a snapshot of the index and bring the chunks that it names, again until none has been erased meanwhile."""
     with engine.index.read() as db:
         total = contents.count_chunks(db)
     for _ in range(_TRIES):
         with engine.index.read() as db:
-            moment = storage.take_snapshot(db, folder, engine.now())
+            moment = storage.take_snapshot(db, folder, engine.now(), run)
         count, missing = 0, []
         for chunk in storage.named_chunks(f"{folder}/{storage.PART}"):
             count += 1

@@ -1,7 +1,7 @@
 """Garbage collection: history past its days is pruned, and content that nothing refers to goes, in two passes.
 
-The order is what keeps content safe. A first run marks what no row refers to; a later one, past a grace that no open
-reader outlives, deletes its rows in a durable commit, and only then, under the write lock and looking once more, the
+The order is what keeps content safe. A first run marks what no row refers to; a later one, past a grace, deletes
+the rows of what nobody has open in a durable commit, and only then, under the write lock and looking once more, the
 files. A writer looks under the same lock whether the chunks that it relies on are there.
 
 What is due is found by reading. It is done in short transactions, with pauses between them, and each looks again: so
@@ -30,7 +30,7 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.timekeeping import COLLECTED, note_run
 
 GRACE_SECONDS = 3600
-"""How long condemned content stays, so that no reader or writer that holds on to it outlives it."""
+"""How long condemned content stays, so that nobody who is about to open or to name it outlives it."""
 _IN_FLIGHT_SECONDS = 60
 """How long a chunk's file is its writer's without a row, whatever the grace."""
 
@@ -103,7 +103,7 @@ class Collection:
             buried = {eid for sid in expired for eid, _ in erasing.row_ids(db, sid)}
             keeps = self._keeps_content
             condemned = 0 if keeps else collecting.count_unused_without(db, sorted(pruned | buried))
-            due = [] if keeps else [cid for cid, _ in collecting.due(db, self._before)]
+            due = [] if keeps else self._unread([cid for cid, _ in collecting.due(db, self._before)])
             freed, files = collecting.freed_by(db, due), collecting.count_files(db, due)
         orphans = len(self._orphans())
         return GcReport(len(pruned - buried), condemned, len(due), freed, orphans, len(expired), files)
@@ -190,7 +190,7 @@ class Collection:
         removed = freed = files = 0
         for cids in paced(self._index, self._found(lambda db: collecting.due(db, self._before))):
             with self._index.write(durable=True, frees=True) as db:
-                erased = erasing.erase_contents(db, collecting.still_due(db, cids, self._before))
+                erased = erasing.erase_contents(db, self._unread(collecting.still_due(db, cids, self._before)))
                 gone_ns = time.time_ns()  # not the store's clock: files have the system's
             removed, freed = removed + len(erased.contents), freed + erased.freed
             files += len(erasure.unlink_chunks(self._engine, erased.files, put_before_ns=gone_ns))
@@ -201,6 +201,11 @@ class Collection:
             freed += more
             files += len(erasure.unlink_chunks(self._engine, loose))
         return removed, freed, files
+
+    def _unread(self, cids: list[int]) -> list[int]:
+        """Return those of *cids* that nobody has open."""
+        in_use = self._engine.rooms.reading.in_use(cids)
+        return [cid for cid in cids if cid not in in_use]
 
     def _orphans(self) -> list[str]:
         """Return the chunks that are files and in no row, were put before the grace, and are in nobody's hands."""

@@ -146,16 +146,17 @@ class _Reading:
             raise TooLarge("max_artifact_size", limit)
 
     def _content(self, member: Member, digest: str, unplaced: Unplaced | None) -> bool:
-        """Verify a content, and stage it; return whether the store had it."""
-        if unplaced is not None and not unplaced.has(digest):
+        """Verify a content, and stage it; return whether the store had it, whole or harmed."""
+        if unplaced is not None:
+            is_known = unplaced.has(digest)
             unplaced.stage(member.name, digest, member.size, self._reader.blocks())
-            return False
+            return is_known
         whole = blake3()
         for block in self._reader.blocks():
             whole.update(block)
         if whole.hexdigest() != digest:
             raise refuse(member.name, "its bytes have another hash")
-        return unplaced is not None
+        return False
 
     def _part(self, plan: Plan, part: Part) -> Iterator[bytes]:
         """Yield the lines of the next member, which has to be *part*."""

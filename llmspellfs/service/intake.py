@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import contents, disk
 from llmspellfs.storage.disk import Buffer
-from llmspellfs.storage.ingest import INLINE_LIMIT, Ingest, Room, Staged, stage_bytes
+from llmspellfs.storage.ingest import INLINE_LIMIT, Check, Ingest, Room, Staged, stage_bytes
+from llmspellfs.storage.read_back import ReadBack
 from llmspellfs.storage.spool import SpoolFile
 
 _BLOCK = 1 << 20
@@ -53,6 +55,7 @@ class Intake:
     def __init__(self, engine: Engine) -> None:
         """Work on *engine*'s store."""
         self._engine = engine
+        self._read_back = ReadBack(engine.rooms.blobs)
 
     def stage(
         self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None, *, trusting: bool = True
@@ -61,13 +64,14 @@ class Intake:
 
         Raises TooLarge, LimitExceeded, NoSpace.
 
-        *trusting*: chunks that the store has already are not stored again; they may be purged before they are named.
+        *trusting*: chunks that the store has already, and that read back, are not stored again; they may be purged
+        before they are named.
         """
         config = self._engine.config
         if isinstance(content, _BUFFERS):
             return stage_bytes(
                 content, self._engine.rooms.blobs, config.artifact_compression_threshold,
-                max_size=config.max_artifact_size, known=self._is_known if trusting else None,
+                max_size=config.max_artifact_size, known=self._known if trusting else None,
                 room=self._room(len(content)),
             )  # fmt: skip
         ingest = self.begin(trusting=trusting)
@@ -86,7 +90,7 @@ class Intake:
             self._engine.rooms.blobs,
             threshold=config.artifact_compression_threshold,
             max_size=config.max_artifact_size,
-            known=self._is_known if trusting else None,
+            known=self._known if trusting else None,
             room=self._room(),
         )
 
@@ -134,6 +138,7 @@ class Intake:
             return None
         return lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
 
-    def _is_known(self, chunk_hash: bytes) -> bool:
+    def _known(self, chunk_hash: bytes) -> Check | None:
         with self._engine.index.read() as db:
-            return contents.is_known_chunk(db, chunk_hash, self._engine.rooms.blobs)
+            chunk = contents.known_chunk(db, chunk_hash, self._engine.rooms.blobs)
+        return None if chunk is None else partial(self._read_back.is_whole, chunk)

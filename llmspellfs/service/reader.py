@@ -25,6 +25,8 @@ class Reader:
         self.size = size
         """Bytes in all."""
         self._content = ContentReader(refs, size, engine.rooms.blobs, engine.rooms.cache)
+        is_here = all(ref.data is not None for ref in refs)
+        self._hold = None if is_here else engine.rooms.reading.hold(cid)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return at most *size* bytes from byte *offset* on, fewer only at the end."""
@@ -60,7 +62,9 @@ class Reader:
         return Corrupt(f"content {self._whole_hash}: its chunks are not those of its hash")
 
     def close(self) -> None:
-        """Let go; nothing is held beyond the shared cache."""
+        """Let go: garbage collection may have the content from now on, once nothing refers to it."""
+        if self._hold is not None:
+            self._hold.close()
 
     def __enter__(self) -> Self:
         """Return the reader itself."""

@@ -35,6 +35,7 @@ from llmspellfs.storage import entries, sessions
 from llmspellfs.storage.audit import HARMED
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.opening import open_rooms
+from llmspellfs.storage.reading import Hold
 from llmspellfs.storage.spool import is_alive
 
 if TYPE_CHECKING:
@@ -132,6 +133,10 @@ class Store:
     def open_content(self, entry: Entry) -> Reader:
         """Return a reader of the content of the file *entry*; raise Corrupt where it is gone."""
         return Reader(self.engine, entry.facts.content, entry.facts.content_hash)
+
+    def hold_content(self, entry: Entry) -> Hold:
+        """Have the content of the file *entry* kept, whatever becomes of the file, until that is closed."""
+        return self.engine.rooms.reading.hold(entry.facts.content)
 
     def sync(self) -> None:
         """Return when everything committed so far survives power loss."""

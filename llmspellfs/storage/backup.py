@@ -31,6 +31,8 @@ PART = f"{INDEX_NAME}.part"
 _FORMAT = 1
 _KEYS = ("backup_event", "backup_change", "backup_ns", "backup_drafts")
 """What a backup's index has in `store` beyond its source's."""
+_RUN = "backup_run"
+"""Besides these, how many backups there have been in the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,21 @@ def release_index(folder: str) -> None:
         disk.execute("backup.release", db, "PRAGMA journal_mode = DELETE")
 
 
-def take_snapshot(db: Connection, folder: str, at_ns: int) -> Moment:
-    """Copy the index that *db* is open on into *folder*, under a temporary name, and return what it has; durable."""
+def count_runs(folder: str) -> int:
+    """Return how many backups there have been in *folder*; nobody has its index open."""
+    path = f"{folder}/{INDEX_NAME}"
+    if not os.path.exists(path):
+        return 0
+    with index_errors(path), closing(_open_copy(path)) as db:
+        row = db.execute("SELECT value FROM store WHERE key = ?", (_RUN,)).fetchone()
+    return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def take_snapshot(db: Connection, folder: str, at_ns: int, run: int) -> Moment:
+    """Copy the index that *db* is open on into *folder*, under a temporary name, and return what it has; durable.
+
+    It is the backup of that folder after *run* others.
+    """
     path = f"{folder}/{PART}"
     with disk_errors(path), index_errors(path):
         for name in (path, f"{path}-journal", f"{path}-wal"):
@@ -113,7 +128,7 @@ def take_snapshot(db: Connection, folder: str, at_ns: int) -> Moment:
             copy.execute("PRAGMA journal_mode = DELETE")
             event, change = _moment(copy)
             drafts = copy.execute("SELECT count(*) FROM entry WHERE seq_from IS NULL").fetchone()[0]
-            values = zip(_KEYS, (event, change, at_ns, drafts), strict=True)
+            values = zip((*_KEYS, _RUN), (event, change, at_ns, drafts, run + 1), strict=True)
             copy.executemany("INSERT OR REPLACE INTO store (key, value) VALUES (?, ?)", values)
         disk.sync_file("backup.snapshot_fsync", path)
     return Moment(event, change, at_ns)

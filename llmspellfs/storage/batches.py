@@ -89,7 +89,7 @@ def place_all(db: Connection, staged: Sequence[Staged], blobs: BlobStore) -> dic
     waiting: list[Staged] = []
     for digest, one in once.items():
         row = known.get(digest)
-        if row is not None and row[3:] == (None, one.codec, one.data):
+        if row is not None and one.data is not None and row[3:] == (None, one.codec, one.data) and row[1] == one.size:
             placed[digest] = Placed(row[0], digest.hex(), row[1], row[2])
         elif row is None and one.data is not None:
             waiting.append(one)

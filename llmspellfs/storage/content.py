@@ -94,7 +94,7 @@ class ChunkCache:
         """Forget every chunk and end the background threads; reading goes on without them."""
         with self._turn:
             self._closed, pool, self._pool = True, self._pool, None
-        if pool is not None:
+        if pool is not None and self._pid == os.getpid():
             pool.shutdown()
         self.clear()
 

@@ -7,7 +7,7 @@ Every function takes a connection and runs in the caller's transaction. Content 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from llmspellfs.errors import Corrupt, Vanished
 from llmspellfs.storage.blobs import BlobStore
@@ -15,6 +15,9 @@ from llmspellfs.storage.codec import decode_checked
 from llmspellfs.storage.content import ChunkRef
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.ingest import KNOWN, Staged, StagedChunk
+
+Has: TypeAlias = tuple[Any, Any, Any]
+"""What a row says of its bytes: size, codec and data; harmed, it may say anything."""
 
 
 class Placed(NamedTuple):
@@ -32,54 +35,66 @@ def place(db: Connection, staged: Staged, blobs: BlobStore) -> Placed:
     A chunk that the content relies on is looked for under the write lock that the caller holds, so that garbage
     collection cannot take it away. Raises Vanished where one is not there.
     """
-    row = db.execute(
-        "SELECT cid, size, stored_size, condemned_ns, codec, data FROM content WHERE hash = ?", (staged.hash,)
-    ).fetchone()
-    if row is not None:
-        if row[3] is not None:
-            _pardon(db, row[0])
-        _heal(db, "content", staged, row[4:])
-        for chunk in staged.chunks:
-            _heal_chunk(db, chunk, blobs)
-        return Placed(row[0], staged.hash.hex(), row[1], row[2])
+    query = "SELECT cid, condemned_ns, stored_size, size, codec, data FROM content WHERE hash = ?"
+    row = db.execute(query, (staged.hash,)).fetchone()
     kids = [(chunk.start, _place_chunk(db, chunk, blobs)) for chunk in staged.chunks]
+    if row is None:
+        cid, stored = _insert(db, staged), staged.stored_size
+    else:
+        cid, condemned_ns, stored = row[:3]
+        if condemned_ns is not None:
+            _pardon(db, cid)
+        if _is_sound(db, cid, staged, kids, row[3:]):
+            return Placed(cid, staged.hash.hex(), staged.size, stored)
+        stored = _correct(db, cid, staged)
+    return Placed(cid, staged.hash.hex(), staged.size, _say_chunks(db, cid, kids) if kids else stored)
+
+
+def _insert(db: Connection, staged: Staged) -> int:
     cursor = db.execute(
         "INSERT INTO content (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)",
         (staged.hash, staged.size, staged.stored_size, staged.codec, staged.data),
     )
-    cid = cursor.lastrowid
-    assert cid is not None
-    stored = staged.stored_size
-    if kids:
-        rows = [(cid, start, kid) for start, kid in kids]
-        db.executemany("INSERT INTO content_chunk (cid, start, kid) VALUES (?, ?, ?)", rows)
-        query = "SELECT sum(stored_size) FROM chunk WHERE kid IN (SELECT kid FROM content_chunk WHERE cid = ?)"
-        stored = db.execute(query, (cid,)).fetchone()[0]
-        db.execute("UPDATE content SET stored_size = ? WHERE cid = ?", (stored, cid))
-    return Placed(cid, staged.hash.hex(), staged.size, stored)
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
-def _heal(db: Connection, table: str, staged: Staged | StagedChunk, has: tuple[int | None, bytes | None]) -> None:
-    """Put what is *staged* in place of the bytes that the index *has*, should they be harmed.
+def _is_sound(db: Connection, cid: int, staged: Staged, kids: list[tuple[int, int]], has: Has) -> bool:
+    """Tell whether what the index *has* (size, codec, data) of content *cid* gives back what is *staged*.
 
     What is stored again is acknowledged, and so must be readable then, whatever has become of it before.
     """
-    if staged.data is None or has[1] is None or (staged.codec, staged.data) == has:
-        return
+    if has != (staged.size, staged.codec, staged.data):
+        return staged.data is not None and _decodes(has, staged)
+    query = "SELECT start, kid FROM content_chunk WHERE cid = ? ORDER BY start"
+    return not kids or db.execute(query, (cid,)).fetchall() == kids
+
+
+def _decodes(has: Has, staged: Staged | StagedChunk) -> bool:
+    """Tell whether *has* (size, codec, data), as another threshold has left it, says what is *staged*."""
+    size, codec, data = has
     try:
-        decode_checked(has[0] or 0, has[1], staged.size, staged.hash)
+        decode_checked(codec, data, staged.size, staged.hash)
     except Corrupt:
-        query = f"UPDATE {table} SET codec = ?, data = ? WHERE hash = ?"  # noqa: S608 - a name of ours
-        db.execute(query, (staged.codec, staged.data, staged.hash))
+        return False
+    return bool(size == staged.size)
 
 
-def _heal_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> None:
-    if chunk.data is None:
-        return
-    has = db.execute("SELECT codec, data FROM chunk WHERE hash = ?", (chunk.hash,)).fetchone()
-    if has is None or (has[1] is None and blobs.exists(chunk.hash.hex())):
-        return
-    _heal(db, "chunk", chunk, (has[0], has[1] or b""))
+def _correct(db: Connection, cid: int, staged: Staged) -> int:
+    """Put what is *staged* in place of what the index says of content *cid*; return its stored bytes."""
+    query = "UPDATE content SET size = ?, stored_size = ?, codec = ?, data = ? WHERE cid = ?"
+    db.execute(query, (staged.size, staged.stored_size, staged.codec, staged.data, cid))
+    db.execute("DELETE FROM content_chunk WHERE cid = ?", (cid,))
+    return staged.stored_size
+
+
+def _say_chunks(db: Connection, cid: int, kids: list[tuple[int, int]]) -> int:
+    """Have content *cid* consist of *kids*, each with its offset; return their stored bytes."""
+    db.executemany("INSERT INTO content_chunk (cid, start, kid) VALUES (?, ?, ?)", [(cid, *each) for each in kids])
+    query = "SELECT sum(stored_size) FROM chunk WHERE kid IN (SELECT kid FROM content_chunk WHERE cid = ?)"
+    stored: int = db.execute(query, (cid,)).fetchone()[0]
+    db.execute("UPDATE content SET stored_size = ? WHERE cid = ?", (stored, cid))
+    return stored
 
 
 def _pardon(db: Connection, cid: int) -> None:
@@ -91,14 +106,17 @@ def _pardon(db: Connection, cid: int) -> None:
 
 
 def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
-    row = db.execute("SELECT kid, condemned_ns FROM chunk WHERE hash = ?", (chunk.hash,)).fetchone()
+    query = "SELECT kid, condemned_ns, size, codec, data FROM chunk WHERE hash = ?"
+    row = db.execute(query, (chunk.hash,)).fetchone()
+    is_gone = chunk.codec != KNOWN and chunk.data is None and not blobs.exists(chunk.hash.hex())
+    if is_gone or (row is None and chunk.codec == KNOWN):
+        raise Vanished(chunk.hash.hex())
     if row is not None:
-        _heal_chunk(db, chunk, blobs)
+        if chunk.codec != KNOWN:
+            _heal_chunk(db, chunk, row[2:], blobs)
         if row[1] is not None:
             db.execute("UPDATE chunk SET condemned_ns = NULL WHERE kid = ?", (row[0],))
         return int(row[0])
-    if chunk.codec == KNOWN or (chunk.data is None and not blobs.exists(chunk.hash.hex())):
-        raise Vanished(chunk.hash.hex())
     cursor = db.execute(
         "INSERT INTO chunk (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)",
         (chunk.hash, chunk.size, chunk.stored_size, chunk.codec, chunk.data),
@@ -107,11 +125,35 @@ def _place_chunk(db: Connection, chunk: StagedChunk, blobs: BlobStore) -> int:
     return cursor.lastrowid
 
 
-def is_known_chunk(db: Connection, chunk_hash: bytes, blobs: BlobStore) -> bool:
-    """Tell whether the index has the chunk, its file is there, and nothing has condemned it."""
-    query = "SELECT data IS NULL FROM chunk WHERE hash = ? AND condemned_ns IS NULL"
+def _heal_chunk(db: Connection, chunk: StagedChunk, has: Has, blobs: BlobStore) -> None:
+    """Have the index say of *chunk* what was stored just now, unless what it *has* (size, codec, data) is as good."""
+    data, name = chunk.data, chunk.hash.hex()
+    if has == (chunk.size, chunk.codec, data):
+        return
+    if data is not None and has[2] is None:  # its bytes are a file
+        if blobs.exists(name) and _decodes((has[0], has[1], _stored(blobs, name)), chunk):
+            return
+        blobs.put(name, data)
+        blobs.sync()
+        data = None
+    elif data is not None and _decodes(has, chunk):
+        return
+    query = "UPDATE chunk SET size = ?, stored_size = ?, codec = ?, data = ? WHERE hash = ?"
+    db.execute(query, (chunk.size, chunk.stored_size, chunk.codec, data, chunk.hash))
+
+
+def _stored(blobs: BlobStore, name: str) -> bytes:
+    try:
+        return blobs.get(name)
+    except Corrupt:
+        return b""
+
+
+def known_chunk(db: Connection, chunk_hash: bytes, blobs: BlobStore) -> ChunkRef | None:
+    """Return the chunk if the index has it, its file is there, and nothing has condemned it; it may be harmed."""
+    query = "SELECT 0, size, kid, hash, codec, data FROM chunk WHERE hash = ? AND condemned_ns IS NULL"
     row = db.execute(query, (chunk_hash,)).fetchone()
-    return row is not None and (not row[0] or blobs.exists(chunk_hash.hex()))
+    return None if row is None or (row[5] is None and not blobs.exists(chunk_hash.hex())) else ChunkRef(*row)
 
 
 def is_known_content(db: Connection, digest: bytes) -> bool:

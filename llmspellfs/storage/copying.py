@@ -1,12 +1,14 @@
 """The files of a store, brought to the folder of a backup: chunks and lost+found, linked or copied, each once.
 
-A file that is there under its name is not looked into: chunks are named by what they hold, and nobody writes into one.
-A chunk of another length than the store's is another writing of the same bytes, or harmed, and is brought again.
+A chunk that is there under its name is most often not looked into: it is named by what it holds, and nobody writes into
+it. Yet what lies for years may rot, so that each run reads a share of the copies, and brings again what is harmed there
+and not in the store. A chunk of another length than the store's is another writing of the same bytes, or harmed.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import stat
@@ -15,21 +17,25 @@ from contextlib import suppress
 
 from llmspellfs.errors import Corrupt
 from llmspellfs.storage import disk
+from llmspellfs.storage.codec import recover
 from llmspellfs.storage.disk import StrPath, disk_errors
 from llmspellfs.storage.lost import FOLDER as LOST
 
 _BLOBS = "blobs"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LOST_NAME = re.compile(r"[0-9a-f]{16}(\.json)?")
+_log = logging.getLogger(__name__)
+SHARES = 16
+"""In how many runs all copies are read once."""
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 
 
 class Copier:
     """Brings the files of the store at *source* to the folder *target*: linked where that is possible, else copied."""
 
-    def __init__(self, source: StrPath, target: str, *, hardlink: bool) -> None:
-        """Begin; with *hardlink* false every file is copied."""
-        self._source, self._target = os.fspath(source), target
+    def __init__(self, source: StrPath, target: str, *, hardlink: bool, share: int = 0) -> None:
+        """Begin; with *hardlink* false every file is copied. *share*: the number of that which is read, of SHARES."""
+        self._source, self._target, self._share = os.fspath(source), target, share
         self._links = hardlink
         self._dirty: set[str] = set()
         self._lost: set[str] = set()
@@ -46,7 +52,7 @@ class Copier:
         """
         folder = f"{self._source}/{LOST}"
         named = (name for name in _names(folder) if _LOST_NAME.fullmatch(name))
-        self._lost = here = {name for name in named if _size(f"{folder}/{name}") is not None}
+        self._lost = here = {name for name in named if _status(f"{folder}/{name}") is not None}
         chunks = self.linked, self.copied, self.copied_bytes
         for name in sorted(here, reverse=True):
             try:
@@ -88,8 +94,8 @@ class Copier:
     def _bring(self, folder: str, name: str) -> bool:
         source, target = f"{self._source}/{folder}/{name}", f"{self._target}/{folder}/{name}"
         with disk_errors(target):
-            there, here = _size(source), _size(target)
-            if here is not None and (there is None or here == there):
+            there, here = _status(source), _status(target)
+            if here is not None and (there is None or self._is_kept(source, target, there, here)):
                 return True
             if there is None:
                 return False
@@ -101,6 +107,18 @@ class Copier:
             except FileNotFoundError:
                 return False
         return True
+
+    def _is_kept(self, source: str, target: str, there: os.stat_result, here: os.stat_result) -> bool:
+        """Tell whether the file *target* stays, since it is as good as *source*, or better."""
+        name = os.path.basename(target)
+        if os.path.samestat(there, here) or not _HASH.fullmatch(name):
+            return here.st_size == there.st_size
+        if here.st_size != there.st_size:
+            return not _is_whole(source)
+        if int(name[:2], 16) % SHARES != self._share or _is_whole(target) or not _is_whole(source):
+            return True
+        _log.warning("%s was harmed, and is brought again", target)
+        return False
 
     def _place(self, source: str, target: str, *, is_there: bool) -> None:
         temporary = f"{os.path.dirname(target)}/.part-{os.path.basename(target)}"
@@ -136,13 +154,21 @@ class Copier:
             self._dirty.add(folder)
 
 
-def _size(path: str) -> int | None:
-    """Return the size of the file *path*, None where there is none: a link or a FIFO is nothing of a store's."""
+def _status(path: str) -> os.stat_result | None:
+    """Return the status of the file *path*, None where there is none: a link or a FIFO is nothing of a store's."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_whole(path: str) -> bool:
+    """Tell whether the file *path* can be read, and has the bytes of the chunk that it is named for."""
+    try:
+        return recover(_whole(path), bytes.fromhex(os.path.basename(path))) is not None
+    except OSError:
+        return False
 
 
 def _whole(path: str) -> bytes:

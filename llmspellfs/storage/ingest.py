@@ -37,7 +37,9 @@ _THREADS = min(4, os.cpu_count() or 1)
 _INLINE_BUDGET = 4 << 20
 """Bytes of small chunks that one content holds for the index; the rest become blobs, to bound the memory."""
 
-Known: TypeAlias = Callable[[bytes], bool]
+Check: TypeAlias = Callable[[], bool]
+Known: TypeAlias = Callable[[bytes], Check | None]
+"""Says of a chunk's hash whether the store has it: None, or what tells a worker whether it can be read back."""
 
 
 class Room(NamedTuple):
@@ -113,7 +115,7 @@ class Ingest:
     ) -> None:
         """Store chunks in *blobs*, compressed above *threshold* bytes; *max_size* in bytes, 0 is no limit.
 
-        *known* says of a chunk's hash whether the store has it already; what is stored fits into *room*, if any.
+        *known* says which chunks the store has already, and whole; what is stored fits into *room*, if any.
         """
         self._blobs = blobs
         self._threshold = threshold
@@ -201,13 +203,11 @@ class Ingest:
         if digest in self._begun:
             return
         self._begun.add(digest)
-        if self._known is not None and self._known(digest):
-            self._stored[digest] = _Stored(0, KNOWN, None)
-            return
+        check = self._known(digest) if self._known is not None else None
         try:
-            self._storing[self._current].append(_workers().submit(self._store, digest, piece))
+            self._storing[self._current].append(_workers().submit(self._store, digest, piece, check))
         except RuntimeError:  # the interpreter is ending and takes no more work
-            self._store(digest, piece)
+            self._store(digest, piece, check)
 
     def _settle(self, number: int) -> None:
         """Wait for what workers store of a window; raises what went wrong, now and at every later call."""
@@ -219,7 +219,10 @@ class Ingest:
         if self._failure is not None:
             raise self._failure
 
-    def _store(self, digest: bytes, piece: memoryview) -> None:
+    def _store(self, digest: bytes, piece: memoryview, check: Check | None) -> None:
+        if check is not None and check():
+            self._stored[digest] = _Stored(0, KNOWN, None)
+            return
         codec, stored = encode(piece, self._threshold)
         length = len(stored)
         with self._turn:

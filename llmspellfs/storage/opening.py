@@ -22,6 +22,7 @@ from llmspellfs.storage.mounts import check_place
 from llmspellfs.storage.planted import check_own, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
 from llmspellfs.storage.readers import Reader
+from llmspellfs.storage.reading import Reading
 from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
@@ -43,19 +44,22 @@ class Rooms:
     cache: ChunkCache
     spool: Spool | None
     lost: LostFound | None
+    reading: Reading
     read_only: str | None = None
     """Why nothing can be written, where that is so."""
     reader: Reader | None = None
     """What tells others of a read-only one."""
 
     def close(self) -> None:
-        """Close everything; the spool's folder goes, since its process lets go of it."""
-        if self.spool is not None:
-            self.spool.close()
-        self.cache.close()
-        self.index.close()
-        if self.reader is not None:
-            self.reader.close()
+        """Close everything, the spool last: by its lock others know that the index is in use."""
+        with contextlib.ExitStack() as stack:
+            if self.spool is not None:
+                stack.callback(self.spool.close)
+            if self.reader is not None:
+                stack.callback(self.reader.close)
+            stack.callback(self.index.close)
+            self.reading.close()
+            self.cache.close()
 
 
 def open_rooms(
@@ -75,7 +79,7 @@ def open_rooms(
     if path is None:
         index = Index(None, busy_seconds=busy_seconds)
         _first_values(index)
-        return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None)
+        return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None, Reading(None))
     check_place(path, allow_network=allow_network)
     if not create and _is_missing(path):
         _check_not_lost(path / INDEX_NAME)
@@ -113,7 +117,8 @@ def _open_read_only(path: Path, why: str, busy_seconds: float, *, is_alone: bool
     reader = None if is_alone else Reader(path, busy_seconds)
     with _closed_on_failure(*filter(None, (reader,))):
         index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
-        return Rooms(path, index, FileBlobs(path), ChunkCache(), None, LostFound(path), read_only=why, reader=reader)
+        blobs, reading = FileBlobs(path), Reading(path, read_only=True)
+        return Rooms(path, index, blobs, ChunkCache(), None, LostFound(path), reading, read_only=why, reader=reader)
 
 
 def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
@@ -125,9 +130,9 @@ def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
             _first_values(index)
             spool = Spool(path)  # before the turn ends: whoever needs the store alone looks for others there
     lost = LostFound(path)
-    with _closed_on_failure(spool, index):
+    with _closed_on_failure(index, spool):
         salvage(path, lost)
-        return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost)
+        return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost, Reading(path))
 
 
 def _make_index(path: Path) -> None:

@@ -18,7 +18,7 @@ from llmspellfs.storage.disk import disk_errors
 
 _FILES = (
     "index.db", "index.db-wal", "index.db-shm", "index.db-journal", "index.db.ready", "index.db.part", "backup.json",
-    "opening.lock", "erasing.lock", "scrub.lock", "mount.log", "mount.log.1",
+    "opening.lock", "erasing.lock", "scrub.lock", "reading.lock", "mount.log", "mount.log.1",
 )  # fmt: skip
 _FOLDERS = ("blobs", "spool", "lost+found", "reserve", "quarantine")
 _DEEP = ("blobs", "spool", "quarantine")

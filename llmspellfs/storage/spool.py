@@ -5,7 +5,8 @@ kernel drops it with the process, however that ends. A folder gets its name only
 whose lock can be taken has no living owner. Bytes in here are not durable; they become so with their commit.
 
 Threading: every function may be called from any thread and any process; a `SpoolFile` has one owner. A fork
-without exec shares the lock, and keeps the folder alive as long as the child lives.
+without exec shares the lock, and with it the folder: that lives until both have let go of it, and neither removes
+what the other has made in it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 
-from llmspellfs.errors import Corrupt, NoSpace, StoreUnusable
-from llmspellfs.storage import disk
+from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
+from llmspellfs.storage import disk, turns
 from llmspellfs.storage.disk import StrPath, disk_errors
 from llmspellfs.storage.lost import LostFound, read_description
 
@@ -33,6 +34,8 @@ _LOCK = "lock"
 _NAME = re.compile(r"\d+-[0-9a-f]+")
 _UNBORN, _HOLD = ".new-", "hold-"
 _UNBORN_SECONDS = 3600
+_GLANCE_SECONDS = 0.1
+"""How long others may hold a lock that they only look at, or a process that is about to become another."""
 _DIRTY, _COMMITTED = 0o600, 0o400
 _log = logging.getLogger(__name__)
 _WHY = "its process ended before the bytes were committed"
@@ -43,7 +46,7 @@ class SpoolFile:
 
     def __init__(self, path: str) -> None:
         """Make the file *path*."""
-        self.path = path
+        self.path, self._pid = path, os.getpid()
         with disk_errors(path):
             self.fd = disk.create("spool.create", path, os.O_RDWR, _DIRTY)
 
@@ -87,11 +90,13 @@ class SpoolFile:
             disk.fchmod("spool.unmark", self.fd, _DIRTY)
 
     def discard(self) -> None:
-        """Close and remove it; a second time does nothing."""
+        """Close it, and remove it where this process has made it; a second time does nothing."""
         if self.fd < 0:
             return
         descriptor, self.fd = self.fd, -1
         os.close(descriptor)
+        if self._pid != os.getpid():
+            return
         for path in (self.path, f"{self.path}.json"):
             with disk_errors(path), suppress(FileNotFoundError):
                 disk.unlink("spool.unlink", path)
@@ -111,7 +116,7 @@ class Spool:
         spool = _folder(root)
         self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._path = os.path.join(spool, self.name)
-        self._serial = count(1)
+        self._pid, self._serial = os.getpid(), count(1)
         unborn = os.path.join(spool, _UNBORN + self.name)
         self._lock = -1
         try:
@@ -132,31 +137,34 @@ class Spool:
 
     def new(self) -> SpoolFile:
         """Return a new, empty file; raises NoSpace."""
-        return SpoolFile(f"{self._path}/{next(self._serial)}")
+        while True:
+            with suppress(FileExistsError):  # a fork counts on from the same number
+                return SpoolFile(f"{self._path}/{next(self._serial)}")
 
     def hold(self, word: str) -> None:
         """Note *word* for as long as this process lives, or until `free`; raise NoSpace."""
-        path = f"{self._path}/{_HOLD}{word}"
+        path = self._note(word)
         with disk_errors(path), suppress(FileExistsError):
             os.close(disk.create("spool.hold", path))
 
     def free(self, word: str) -> None:
         """Take back what `hold` has noted."""
-        path = f"{self._path}/{_HOLD}{word}"
+        path = self._note(word)
         with disk_errors(path), suppress(FileNotFoundError):
             disk.unlink("spool.free", path)
 
+    def _note(self, word: str) -> str:
+        return f"{self._path}/{_HOLD}{word}.{os.getpid()}"
+
     def close(self) -> None:
-        """Let go of the folder; it stays, for `salvage`, where bytes in it were not committed."""
+        """Let go of the folder, which goes where nobody shares it; with bytes that were not committed it stays."""
         if self._lock < 0:
             return
-        try:
-            with disk_errors(self._path):
-                if not any(_is_loss(f"{self._path}/{name}") for name in _names(self._path)):
-                    _remove(self._path)
-        finally:
-            os.close(self._lock)
-            self._lock = -1
+        descriptor, self._lock = self._lock, -1
+        os.close(descriptor)
+        with disk_errors(self._path), _dead(self._path, _GLANCE_SECONDS if self._pid == os.getpid() else 0) as is_last:
+            if is_last and not any(_is_loss(f"{self._path}/{name}") for name in _names(self._path)):
+                _remove(self._path)
 
 
 def is_alive(root: StrPath, name: str) -> bool:
@@ -197,7 +205,7 @@ def held(root: StrPath) -> set[str]:
     for name in filter(_NAME.fullmatch, _names(folder)):
         with suppress(PermissionError):
             found = {each.removeprefix(_HOLD) for each in _names(os.path.join(folder, name)) if each.startswith(_HOLD)}
-            words |= found if found and is_alive(root, name) else set()
+            words |= {each.rpartition(".")[0] for each in found} if found and is_alive(root, name) else set()
     return words
 
 
@@ -250,25 +258,28 @@ def _is_loss(file: str) -> bool:
 
 
 @contextmanager
-def _dead(path: str) -> Iterator[bool]:
-    """Say True, holding the lock of the folder *path*; False where its owner or another salvager holds it."""
+def _dead(path: str, patience: float = 0) -> Iterator[bool]:
+    """Say True, holding the lock of the folder *path*; False where its owner or another salvager holds it.
+
+    *patience*: seconds to wait for it.
+    """
     try:
         descriptor = _open_lock(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         yield False
         return
     try:
-        yield _take(descriptor, os.path.join(path, _LOCK))
+        yield _take(descriptor, os.path.join(path, _LOCK), patience)
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, path: str) -> bool:
+def _take(descriptor: int, path: str, patience: float) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        turns.wait_for(descriptor, fcntl.LOCK_EX, patience)
         # Another salvager may have removed the lock, and the folder, after it was opened here.
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except (BlockingIOError, FileNotFoundError):
+    except (StoreBusy, FileNotFoundError):
         return False
 
 

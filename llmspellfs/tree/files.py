@@ -73,6 +73,8 @@ class OpenFile:
         self._is_others = False
         """Whether the draft is of another handle than the one that commits now."""
         self._reader: Reader | None = None
+        self._hold = None if entry is None else opened.hold(entry)
+        """What it was opened with stays readable, whatever becomes of the file."""
         self._follower: Follower | None = None
 
     @property
@@ -344,5 +346,8 @@ class OpenFile:
 
     def discard(self) -> None:
         """Let go of the bytes: the last handle is gone."""
+        for held in (self._reader, self._hold):
+            if held is not None:
+                held.close()
         if self.buffer is not None:
             self.buffer.discard()

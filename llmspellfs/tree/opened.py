@@ -22,6 +22,7 @@ from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
+from llmspellfs.storage.reading import Hold
 from llmspellfs.tree.attributes import Change
 from llmspellfs.tree.files import OpenFile
 from llmspellfs.tree.handles import FileHandle
@@ -340,6 +341,10 @@ class Opened:
     def stage(self, content: bytes, *, trusting: bool) -> Staged:
         """Return *content* staged."""
         return self.store.intake.stage(content, trusting=trusting)
+
+    def hold(self, entry: Entry) -> Hold:
+        """Have *entry*'s content kept while it is open."""
+        return self.store.hold_content(entry)
 
     def open_content(self, entry: Entry) -> Reader:
         """Return a reader of *entry*'s content."""

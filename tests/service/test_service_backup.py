@@ -20,6 +20,7 @@ from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NotSupported, SpellError, StoreUnusable
 from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import disk
+from llmspellfs.storage.copying import SHARES
 
 BIG = 2 << 20
 ROOT = Path(__file__).parents[2]
@@ -168,6 +169,42 @@ def test_a_chunk_that_the_store_lacks_is_told_and_the_older_copy_kept(filled: St
     aside.rename(victim)
     assert filled.upkeep.backup(tmp_path / "new").missing == ()
     check(tmp_path / "new")
+
+
+def harmed(folder: Path, size: int | None = None) -> Path:
+    """Return a chunk of *folder*, not shared with another, whose bytes are zeros now, *size* of them or as many."""
+    path = next(path for path in sorted((folder / "blobs").rglob("*")) if path.is_file())
+    path.rename(path.with_name("aside"))
+    path.write_bytes(bytes(path.with_name("aside").stat().st_size if size is None else size))
+    path.with_name("aside").unlink()
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("hardlink", [True, False])
+def test_a_copy_that_has_rotted_is_brought_again_within_some_runs(
+    filled: Store, tmp_path: Path, *, hardlink: bool
+) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)
+    path = harmed(tmp_path / "b")
+    whole = (path_of(filled) / "blobs" / path.name[:2] / path.name).read_bytes()
+    reports = [filled.upkeep.backup(tmp_path / "b", hardlink=hardlink) for _ in range(SHARES)]
+    assert [report.linked + report.copied for report in reports if report.linked + report.copied] == [1]
+    assert path.read_bytes() == whole
+    assert check(tmp_path / "b") == rows(filled)
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+def test_a_chunk_that_is_harmed_in_the_store_replaces_no_sound_copy(
+    filled: Store, tmp_path: Path, size: int | None
+) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    path = harmed(path_of(filled), size)
+    sound = (tmp_path / "b/blobs" / path.name[:2] / path.name).read_bytes()
+    for _ in range(SHARES):
+        filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    assert check(tmp_path / "b") == rows(filled)
+    path.write_bytes(sound)
 
 
 def test_no_chunk_is_missed_while_others_write_collect_and_purge(filled: Store, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from llmspellfs.errors import Corrupt, Vanished
 from llmspellfs.storage import collecting, contents, erasing
 from llmspellfs.storage.blobs import MemoryBlobs
 from llmspellfs.storage.content import ChunkCache, ContentReader
-from llmspellfs.storage.ingest import KNOWN, stage_bytes
+from llmspellfs.storage.ingest import KNOWN, Check, stage_bytes
 from llmspellfs.storage.schema import migrate
 
 BIG = os.urandom(5 << 20)
@@ -87,7 +87,7 @@ def test_a_chunk_that_vanished_while_it_was_staged_is_refused(db: sqlite3.Connec
     blobs.delete(staged.chunks[0].hash.hex())
     with pytest.raises(Vanished):
         contents.place(db, staged, blobs)
-    known = stage_bytes(BIG, blobs, 1024, known=lambda _: True)
+    known = stage_bytes(BIG, blobs, 1024, known=lambda _: lambda: True)
     assert {chunk.codec for chunk in known.chunks} == {KNOWN}
     with pytest.raises(Vanished):
         contents.place(db, known, blobs)
@@ -95,7 +95,11 @@ def test_a_chunk_that_vanished_while_it_was_staged_is_refused(db: sqlite3.Connec
 
 def test_known_chunks_take_the_rows_that_are_there(db: sqlite3.Connection, blobs: MemoryBlobs) -> None:
     place(db, blobs, BIG)
-    more = stage_bytes(BIG + b"tail", blobs, 1024, known=lambda digest: contents.is_known_chunk(db, digest, blobs))
+
+    def known(digest: bytes) -> Check | None:
+        return (lambda: True) if contents.known_chunk(db, digest, blobs) is not None else None
+
+    more = stage_bytes(BIG + b"tail", blobs, 1024, known=known)
     assert KNOWN in {chunk.codec for chunk in more.chunks}
     assert read(db, blobs, contents.place(db, more, blobs).cid) == BIG + b"tail"
 
@@ -124,7 +128,7 @@ def test_condemned_content_is_pardoned_by_being_stored_or_used_again(
 ) -> None:
     first, second, third = (place(db, blobs, data) for data in (BIG, b"small", b"used"))
     condemn(db, 100)
-    assert not contents.is_known_chunk(db, contents.load_refs(db, first.cid)[1][0].hash, blobs)
+    assert contents.known_chunk(db, contents.load_refs(db, first.cid)[1][0].hash, blobs) is None
     assert place(db, blobs, BIG) == first
     assert place(db, blobs, b"small") == second
     refer(db, third.cid)

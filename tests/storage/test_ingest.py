@@ -157,7 +157,8 @@ def test_known_chunks_are_not_written_again() -> None:
     blobs = CountingBlobs()
     first = stage_bytes(RANDOM, blobs, THRESHOLD)
     blobs.puts.clear()
-    ingest = Ingest(blobs, threshold=THRESHOLD, known={chunk.hash for chunk in first.chunks}.__contains__)
+    has = {chunk.hash for chunk in first.chunks}
+    ingest = Ingest(blobs, threshold=THRESHOLD, known=lambda digest: (lambda: True) if digest in has else None)
     ingest.feed(RANDOM)
     again = ingest.finish()
     assert (blobs.puts, blobs.syncs) == ([], 1)
@@ -166,6 +167,14 @@ def test_known_chunks_are_not_written_again() -> None:
     assert [(chunk.hash, chunk.start, chunk.size) for chunk in again.chunks] == [
         (chunk.hash, chunk.start, chunk.size) for chunk in first.chunks
     ]
+
+
+def test_known_chunks_that_do_not_read_back_are_written_again() -> None:
+    blobs = CountingBlobs()
+    first = stage_bytes(RANDOM, blobs, THRESHOLD)
+    blobs.puts.clear()
+    assert stage_bytes(RANDOM, blobs, THRESHOLD, known=lambda _: lambda: False) == first
+    assert sorted(blobs.puts) == sorted(chunk.hash.hex() for chunk in first.chunks if chunk.data is None)
 
 
 @pytest.mark.parametrize("limit", [10, INLINE_LIMIT, 1 << 20])

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import llmspellfs.storage
 from llmspellfs.errors import NotSupported
 from llmspellfs.storage.lost import LostFound
-from llmspellfs.storage.spool import Spool, is_alive, salvage
+from llmspellfs.storage.spool import Spool, held, is_alive, live_owners, salvage
 
 PACKAGE = Path(llmspellfs.storage.__file__).parents[1]
 
@@ -230,3 +231,66 @@ def test_what_is_not_the_spools_is_left_alone(tmp_path: Path) -> None:
     assert salvage(tmp_path, LostFound(tmp_path)) == ()
     assert (tmp_path / "spool" / "stranger").exists()
     assert not is_alive(tmp_path, "12-ab")
+
+
+def in_fork(task: Callable[[], object]) -> None:
+    """Do *task* in a forked child, which must not fail."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with suppress(BaseException):
+            task()
+            status = 0
+        os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_forked_child_that_closes_leaves_its_parents_folder(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    file = spool.new()
+    spool.hold("7.1")
+
+    def end() -> None:
+        file.discard()
+        spool.free("7.1")
+        spool.close()
+
+    in_fork(end)
+    assert live_owners(tmp_path) == [spool.name]
+    assert held(tmp_path) == {"7.1"}
+    assert os.path.exists(file.path)
+    file.discard()
+    spool.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_folder_stays_for_the_forked_child_that_its_parent_leaves_behind(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with suppress(BaseException):
+            os.close(theirs)
+            os.read(ours, 1)
+            spool.new().discard()
+            spool.close()
+            status = 0
+        os._exit(status)
+    spool.close()
+    assert live_owners(tmp_path) == [spool.name]
+    os.close(theirs)
+    assert os.waitpid(child, 0)[1] == 0
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_fork_counts_past_the_files_that_its_parent_makes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.new()
+
+    def make() -> None:
+        assert [os.path.basename(spool.new().path) for _ in range(2)] == ["2", "3"]
+
+    in_fork(make)
+    assert os.path.basename(spool.new().path) == "4"
+    spool.close()

@@ -61,7 +61,7 @@ def use(path: Path) -> None:
 
 FILES = (
     "index.db", "index.db-wal", "index.db-shm", "index.db-journal", "index.db.ready", "opening.lock", "erasing.lock",
-    "scrub.lock", "mount.log",
+    "scrub.lock", "reading.lock", "mount.log",
 )  # fmt: skip
 FOLDERS = (
     "blobs",

@@ -295,3 +295,13 @@ def test_what_is_only_created_waits_for_a_busy_store_but_not_when_the_mount_ends
     assert len(calls) == tries
     assert walker.names(s) == ([] if is_ending else ["f"])
     handle.file.opened.is_ending = False
+
+
+def test_a_file_written_again_heals_the_chunks_that_were_harmed(walker: Walker, s: str) -> None:
+    content, blobs = os.urandom(3 << 20), walker.store.engine.rooms.blobs
+    walker.write(f"{s}/f", content)
+    for name, size in list(blobs.iterate()):
+        blobs.put(name, bytes(size))
+    walker.store.engine.rooms.cache.clear()
+    walker.write(f"{s}/g", content)
+    assert walker.read(f"{s}/g") == walker.read(f"{s}/f") == content

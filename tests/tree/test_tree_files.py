@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -386,3 +387,23 @@ def test_a_commit_under_way_shows_and_counts_as_what_it_commits(
     paused.during(_thread(close, handle), watch)
     assert seen == [0, True]
     assert walker.size(f"{s}/f") == 0
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20])
+def test_an_open_file_that_was_removed_reads_however_late_it_is_collected(
+    walker: Walker, s: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, now = os.urandom(size), time.time_ns()
+    walker.write(f"{s}/f", content)
+    handle = walker.open(f"{s}/f", os.O_RDONLY)
+    walker.tree.unlink(f"{s}/f", walker.caller)
+
+    def collect(hours: int) -> int:
+        monkeypatch.setattr(walker.store.engine, "now", lambda: now + hours * 3600 * 10**9)
+        return walker.store.upkeep.gc().removed
+
+    assert [collect(2), collect(4), collect(6)] == [0, 0, 0]
+    walker.store.engine.rooms.cache.clear()
+    assert content_of(handle) == content
+    close(handle)
+    assert collect(8) == 1
