@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from llmspellfs.errors import AlreadyExists, LimitExceeded, Vanished
+from llmspellfs.model.archive import MAX_INO
 from llmspellfs.model.artifact import Attributes, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
@@ -144,8 +145,7 @@ class _Arriving:
         refuse_known(tx.db, facts["id"])
         _, files, size = self._staging.live(a.s)
         self._check_room(files)
-        first, last = self._staging.span(a.s)
-        shift = entries.reserve_inos(tx.db, last - first + 1) - first
+        shift = self._shift()
         shifts = Numbering(a.numbering.until, tuple(each - shift for each in a.numbering.shifts))
         sid = archive_rows.insert_session(tx.db, Arrived(facts, shift, shifts, a.trail_size, files, size))
         self._insert_own_rows(sid)
@@ -157,6 +157,14 @@ class _Arriving:
         sessions.note_listing(tx.db, tx.now_ns)
         self._settle_dirname(sid)
         return fresh(tx, sid)
+
+    def _shift(self) -> int:
+        """Reserve inode numbers for the session, and return what is to be added to those that it comes with."""
+        first, last = self._staging.span(self._arrival.s)
+        here = entries.reserve_inos(self._tx.db, last - first + 1)
+        if here + last - first > MAX_INO:
+            raise LimitExceeded("inode numbers of imported sessions", MAX_INO)
+        return here - first
 
     def _insert_own_rows(self, sid: int) -> None:
         """Insert the session's own rows; the live one waits where its directory name is taken."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmspellfs.errors import Corrupt
-from llmspellfs.model.archive import CHECKPOINT, FILE, INODE, MAX_SPAN, ROW, refuse
+from llmspellfs.model.archive import CHECKPOINT, FILE, INODE, MAX_LEAD, MAX_SPAN, ROW, refuse
 from llmspellfs.storage.archive_rows import Record
 from llmspellfs.storage.erasing import FLEETING_NS
 
@@ -60,6 +60,11 @@ _PROBLEMS = (
      "SELECT hash FROM entry WHERE s = :s AND kind = 0 GROUP BY hash HAVING min(size) <> max(size)"),
     ("{0!r} has a sequence that is yet to come",
      "SELECT name FROM entry WHERE s = :s AND sequence >= :next"),
+    ("{0!r} has a version beyond what events can count",
+     "SELECT name FROM entry WHERE s = :s AND version - seq_from > :lead"),
+    ("the next sequence, {0}, is beyond what events can count", "SELECT :next WHERE :next - :last > :lead"),
+    ("checkpoint {0} has a number beyond its event's",
+     "SELECT number FROM checkpoint WHERE s = :s AND number > seq"),
     ("the row of seq {0} is not followed by the next",
      ("SELECT seq_from FROM (SELECT seq_from, seq_to, lead(seq_from) OVER (ORDER BY seq_from) AS following FROM row"
      " WHERE s = :s) WHERE seq_to <= seq_from OR max(seq_from, coalesce(seq_to, 0)) > :last"
@@ -113,7 +118,7 @@ class Staging:
     def check(self, s: int, facts: Record, where: str, *, history: bool) -> None:
         """Raise Corrupt where the records of session *s*, with these *facts*, do not fit together."""
         last = facts["seq"] if history else 1 << 62
-        values = {"s": s, "top": facts["ino"], "last": last, "next": facts["next_sequence"]}
+        values = {"s": s, "top": facts["ino"], "last": last, "next": facts["next_sequence"], "lead": MAX_LEAD}
         for why, query in _PROBLEMS:
             row = self._db.execute(query, values).fetchone()
             if row is not None:
@@ -163,6 +168,12 @@ class Staging:
     def span(self, s: int) -> tuple[int, int]:
         """Return the lowest and the highest inode number of session *s*."""
         found: tuple[int, int] = self._db.execute("SELECT min(ino), max(ino) FROM inode WHERE s = ?", (s,)).fetchone()
+        return found
+
+    def spans(self) -> int:
+        """Return how many inode numbers all sessions' spans have together."""
+        query = "SELECT coalesce(sum(span), 0) FROM (SELECT max(ino) - min(ino) + 1 AS span FROM inode GROUP BY s)"
+        found: int = self._db.execute(query).fetchone()[0]
         return found
 
     def live(self, s: int) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from zstandard import ZstdError
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, LimitExceeded, NotFound, SpellError, TooLarge
+from llmspellfs.model import archive as archive_model
 from llmspellfs.model.archive import Limits
 from llmspellfs.model.artifact import Ownership
 from llmspellfs.service.paths import Place
@@ -473,8 +474,14 @@ def _deep(f: Forged) -> None:
 
 
 def _far_apart(f: Forged) -> None:
-    _set(f.entry("b"), ino=1 << 60)
-    _add(f.inodes, f.inodes[0], ino=1 << 60)
+    ino = f.session["ino"] + (1 << 40) + 1
+    f.inodes.pop(next(n for n, one in enumerate(f.inodes) if one["ino"] == f.entry("b")["ino"]))
+    _set(f.entry("b"), ino=ino)
+    _add(f.inodes, f.inodes[0], ino=ino)
+
+
+def _event(f: Forged, kind: str) -> dict[str, Any]:
+    return next(one for one in f.events if one["kind"] == kind)
 
 
 HOSTILE_RECORDS: dict[str, Callable[[Forged], object]] = {
@@ -556,6 +563,24 @@ HOSTILE_RECORDS: dict[str, Callable[[Forged], object]] = {
     "an event at no time": lambda f: _set(f.events[-1], at="soon"),
     "an event in the year 9999": lambda f: _set(f.events[-1], at="9999-01-01T00:00:00.000000Z"),
     "an event that is true": lambda f: _set(f.events[0], seq=True),
+    "an event of nobody": lambda f: f.events[1].pop("actor"),
+    "an event by a list": lambda f: _set(f.events[1], actor=["uid:0"]),
+    "an event through no door": lambda f: f.events[1].pop("door"),
+    "an event about a number": lambda f: _set(f.events[1], name=1),
+    "an event that names half a character": lambda f: _set(f.events[1], name="\udcff"),
+    "an event that is not a number": lambda f: _set(f.events[1], more=float("nan")),
+    "a deep event": lambda f: _set(f.events[1], more=json.loads("[" * 100 + "]" * 100)),
+    "a deletion of nothing": lambda f: _event(f, "artifact.deleted").pop("sequence"),
+    "a deletion of a huge sequence": lambda f: _set(_event(f, "artifact.deleted"), sequence=1 << 64),
+    "moved in from nowhere": lambda f: _set(_event(f, "artifact.deleted"), kind="artifact.moved_in"),
+    "moved out to a number": lambda f: _set(_event(f, "artifact.deleted"), kind="artifact.moved_out", to=7),
+    "moved out to half a place": lambda f: _set(
+        _event(f, "artifact.deleted"), kind="artifact.moved_out", to={"session": "x"}
+    ),
+    "a fork of nothing": lambda f: _set(_event(f, "artifact.deleted"), kind="session.forked"),
+    "a version that is almost the last": lambda f: _set(f.entry("b"), version=(1 << 63) - 2),
+    "a sequence that is almost the last": lambda f: _set(f.session, next_sequence=(1 << 63) - 2),
+    "a checkpoint that is almost the last": lambda f: _set(f.checkpoints[-1], number=(1 << 63) - 2),
 }  # fmt: skip
 
 
@@ -564,6 +589,41 @@ def test_records_that_cannot_be_are_refused_though_all_hashes_fit(
     what: str, sound: bytes, refused: Callable[..., str]
 ) -> None:
     assert refused(forged(sound, HOSTILE_RECORDS[what])).startswith("corrupt: archive: ")
+
+
+def test_the_inode_numbers_of_all_sessions_together_are_bounded(
+    sound: bytes, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_model, "MAX_SPANS", 3)
+    assert "too far apart" in refused(sound)
+
+
+def test_no_import_takes_the_inode_numbers_that_new_files_need(sound: bytes, refused: Callable[..., str]) -> None:
+    with open_store(None, config=Config(), backend="memory") as other:
+        with other.engine.index.write() as db:
+            db.execute("UPDATE store SET value = ? WHERE key = 'next_ino'", (archive_model.MAX_INO - 3,))
+        before = dump(other)
+        with pytest.raises(LimitExceeded, match="inode numbers"):
+            take(other, sound)
+        assert dump(other) == before
+        other.sessions.create("new")
+        other.artifacts.put("new", "a", b"a")
+        assert other.upkeep.fsck().problems == ()
+
+
+def test_numberings_as_far_from_one_another_as_they_may_be_are_taken(sound: bytes) -> None:
+    """Neither they nor what is added to them is beyond 63 bits."""
+    far = archive_model.MAX_INO - 1000
+
+    def change(f: Forged) -> None:
+        by = -far - f.session["ino"]
+        for record in (*f.inodes, *f.entries, f.session):
+            record |= {key: record[key] + by for key in ("ino", "folder") if key in record}
+        f.numbering_shift = archive_model.MAX_INO
+
+    with open_store(None, config=Config(), backend="memory") as other:
+        take(other, forged(sound, change))
+        assert other.upkeep.fsck().problems == ()
 
 
 def test_a_rewritten_line_is_refused(sound: bytes, refused: Callable[..., str]) -> None:
