@@ -66,7 +66,7 @@ def _mend_row(tx: Transaction, row: EntryRow, entry: Entry, shifts: Shifts, keep
 
 def _hash(new: NewEntry, entry: Entry, shifts: Shifts) -> str | None:
     try:
-        return state_hash(as_hashed(new.state, shifts.get(entry.sid, ()), entry.seq_from or 0))
+        return state_hash(as_hashed(new, entry.seq_from or 0, shifts))
     except (ValueError, TypeError, RecursionError):
         return None
 
