@@ -14,7 +14,8 @@ from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
 from llmspellfs.model.values import check_text
 from llmspellfs.service.engine import Engine, Transaction
-from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, insert_session
+from llmspellfs.service.parents import settle_parents
+from llmspellfs.service.session_rules import Dirnames, fresh, insert_session
 from llmspellfs.storage import archive_rows, contents, entries, sessions
 from llmspellfs.storage.archive_rows import Arrived, Record
 from llmspellfs.storage.batches import NewFile, insert_files
@@ -60,12 +61,11 @@ def arrive(
     """
     ids = {} if keeps else {arrival.facts["id"]: engine.new_id() for arrival in arrivals}
     with engine.write(by, durable=True) as tx:
-        made = []
+        company, made = _Company(engine, tx, staging), []
         for arrival in arrivals:
-            arriving = _Arriving(engine, tx, staging, arrival)
+            arriving = _Arriving(company, arrival)
             made.append(arriving.whole() if keeps else arriving.anew(ids, name))
-        for session in made:
-            _settle_parent(tx, session)
+        settle_parents(tx, made)
         found = [fresh(tx, session.sid) for session in made]
         return tuple(
             Imported(session.id, session.dirname, arrival.facts["id"], arrival.facts["seq"] if keeps else 0)
@@ -104,39 +104,31 @@ def session_row(said: Record) -> SessionRow:
     )  # fmt: skip
 
 
-def _settle_parent(tx: Transaction, session: Session) -> None:
-    """Have *session* without a parent where that one is not here, or is below it."""
-    row = SessionRow.of(session)
-    if row.parent is None:
-        return
-    parent = sessions.by_id(tx.db, row.parent, deleted=True)
-    if parent is None or not _is_above(tx.db, parent, session):
-        _update(tx, session, replace(row, parent=None), "parent")
+class _Company:
+    """What the sessions of one import share, so that nothing is counted or looked for anew for each."""
 
+    def __init__(self, engine: Engine, tx: Transaction, staging: Staging) -> None:
+        self.engine, self.tx, self.staging = engine, tx, staging
+        self.dirnames = Dirnames(tx)
+        self._open: int | None = None
 
-def _is_above(db: Connection, parent: Session, session: Session) -> bool:
-    """Tell whether one can go up from *parent* without coming to *session*, or in a circle."""
-    seen, above = {session.id}, parent
-    while above.id not in seen:
-        seen.add(above.id)
-        following = sessions.by_id(db, above.parent_session_id, deleted=True) if above.parent_session_id else None
-        if following is None:
-            return True
-        above = following
-    return False
-
-
-def _update(tx: Transaction, session: Session, row: SessionRow, field: str) -> None:
-    seq = tx.journal.append(session.sid, "session.updated", row.state, name=row.dirname, fields=[field])
-    sessions.end_row(tx.db, session.sid, seq)
-    sessions.insert_row(tx.db, session.sid, row, seq)
+    def check_open(self, status: str) -> None:
+        """Count one more session of *status*; raise LimitExceeded (`max_sessions`)."""
+        limit = self.engine.config.max_sessions
+        if status not in _OPEN or not limit:
+            return
+        self._open = sessions.count_open(self.tx.db) if self._open is None else self._open
+        if self._open >= limit:
+            raise LimitExceeded("max_sessions", limit)
+        self._open += 1
 
 
 class _Arriving:
     """One session on its way into the index."""
 
-    def __init__(self, engine: Engine, tx: Transaction, staging: Staging, arrival: Arrival) -> None:
-        self._engine, self._tx, self._staging, self._arrival = engine, tx, staging, arrival
+    def __init__(self, company: _Company, arrival: Arrival) -> None:
+        self._company, self._arrival = company, arrival
+        self._tx, self._staging = company.tx, company.staging
         self._renamed: SessionRow | None = None
 
     def whole(self) -> Session:
@@ -172,7 +164,7 @@ class _Arriving:
         for said in self._staging.rows(self._arrival.s):
             records.append(said)
             if said["seq_to"] is None:
-                self._check_open(said["status"])
+                self._company.check_open(said["status"])
                 if sessions.dirname_taken(self._tx.db, said["dirname"]):
                     self._renamed = session_row(said)
                     said["seq_to"] = self._arrival.facts["seq"] + 1
@@ -183,7 +175,7 @@ class _Arriving:
         if self._renamed is None:
             return
         tx = self._tx
-        row = replace(self._renamed, dirname=dirname_of(tx, self._renamed.name))
+        row = replace(self._renamed, dirname=self._company.dirnames.free(self._renamed.name))
         seq = tx.journal.append(sid, "session.updated", row.state, name=row.dirname, fields=["dirname"])
         sessions.insert_row(tx.db, sid, row, seq)
 
@@ -203,24 +195,20 @@ class _Arriving:
         return cid
 
     def _check_room(self, files: int) -> None:
-        limit = self._engine.config.max_artifacts_per_session
+        limit = self._company.engine.config.max_artifacts_per_session
         if limit and files > limit:
             raise LimitExceeded("max_artifacts_per_session", limit)
-
-    def _check_open(self, status: str) -> None:
-        if status in _OPEN:
-            check_limit(self._tx, self._engine.config.max_sessions)
 
     def anew(self, ids: dict[str, str], name: str | None) -> Session:
         """Make a new session with what it had at last; its parent is the one that became of its own, if any did."""
         tx, a, facts = self._tx, self._arrival, self._arrival.facts
         was = next(session_row(said) for said in self._staging.rows(a.s) if said["seq_to"] is None)
-        self._check_open(was.status)
+        self._company.check_open(was.status)
         self._check_room(self._staging.live(a.s)[1])
         called = was.name if name is None else check_text(name, "as")
         parent = None if was.parent is None else ids.get(was.parent, was.parent)
         directory = was.dirname if name is None and not sessions.dirname_taken(tx.db, was.dirname) else None
-        row = replace(was, name=called, dirname=directory or dirname_of(tx, called), parent=parent)
+        row = replace(was, name=called, dirname=directory or self._company.dirnames.free(called), parent=parent)
         inodes = {values[0]: Attributes(*_owned(values)) for values in self._staging.inodes(a.s)}
         top = inodes[facts["ino"]]
         own = Ownership(top.mode, top.uid, top.gid)

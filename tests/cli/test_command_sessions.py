@@ -141,9 +141,12 @@ def test_events_as_json_are_the_lines_that_are_chained(cli: Any, q4: str) -> Non
 
 @pytest.mark.parametrize("line", ["{}", "no JSON"])
 def test_events_are_listed_though_a_line_was_altered(cli: Any, q4: str, line: str) -> None:
-    with cli.open() as store, store.engine.index.write() as db:
-        db.execute("UPDATE event SET line = ? WHERE seq = 1", (line,))
-    assert "session.created" in cli.ok("session", "events", "q4").splitlines()[1]
+    with cli.open() as store:
+        sound = store.sessions.events("q4")[0].line
+        for now in (line, sound):
+            with store.engine.index.write() as db:
+                db.execute("UPDATE event SET line = ? WHERE seq = 1", (now,))
+            assert "session.created" in cli.ok("session", "events", "q4").splitlines()[1]
 
 
 def test_events_for_people_say_who_and_what(cli: Any, q4: str) -> None:

@@ -156,5 +156,17 @@ def forged(archive: bytes, change: Callable[[Forged], object] = lambda _: None) 
     return made.archive()
 
 
+def joined(archives: list[bytes]) -> bytes:
+    """Return one archive of all sessions in *archives*, each of one session."""
+    found = sorted(members(archive) for archive in archives)
+    found.sort(key=lambda one: one[1][0])
+    manifest = json.loads(found[0][0][1])
+    manifest["sessions"] = [json.loads(one[0][1])["sessions"][0] for one in found]
+    contents = {name: data for one in found for name, data in one if name.startswith("contents/")}
+    manifest["contents"] = {"count": len(contents), "bytes": sum(map(len, contents.values()))}
+    parts = [part for one in found for part in one[1:] if part[0].startswith("sessions/")]
+    return packed([("manifest.json", json.dumps(manifest).encode()), *parts, *sorted(contents.items())])
+
+
 def _lines(records: Records) -> bytes:
     return b"".join(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n" for record in records)

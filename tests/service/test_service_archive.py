@@ -21,8 +21,11 @@ from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, LimitExceede
 from llmspellfs.model import archive as archive_model
 from llmspellfs.model.archive import Limits
 from llmspellfs.model.artifact import Ownership
+from llmspellfs.service import parents
+from llmspellfs.service.creation import NewSession
 from llmspellfs.service.paths import Place
-from tests.service.archives import Forged, export, forged, header, members, packed, plain, take, tar, zst
+from llmspellfs.storage import sessions
+from tests.service.archives import Forged, export, forged, header, joined, members, packed, plain, take, tar, zst
 from tests.service.histories import Histories, at, live, place
 
 BIG = os.urandom(1 << 20) * 3
@@ -217,6 +220,61 @@ def test_a_taken_directory_name_and_a_parent_left_behind_are_told_in_the_trail(s
     kinds = [event.kind for event in other.sessions.events(kid.id)]
     assert kinds == ["session.created", "session.suspended", "session.updated", "session.updated"]
     assert other.upkeep.verify(kid.id)[0].problem is None
+
+
+def test_thousands_of_one_name_are_not_looked_up_thousands_of_times_each(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (store, other):
+        each.sessions.create_many([NewSession("x")] * 100)
+    looked = _counted(monkeypatch, sessions, "dirname_taken")
+    made = take(other, export(store, *(session.id for session in store.sessions.list()))).sessions
+    assert {one.dirname for one in made} == {f"x~{number}" for number in range(101, 201)}
+    assert len(looked) <= 400
+
+
+def test_long_names_that_are_cut_to_one_are_not_looked_up_quadratically(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (store, other):
+        each.sessions.create_many([NewSession("x" * 300 + str(number)) for number in range(100)])
+    looked = _counted(monkeypatch, sessions, "dirname_taken")
+    take(other, export(store, *(session.id for session in store.sessions.list())))
+    assert len(looked) <= 400
+
+
+def test_a_long_line_of_ancestors_is_gone_up_once(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    above = None
+    for number in range(100):
+        above = store.sessions.create(f"s{number}", parent=above).id
+    archive = export(store, *(session.id for session in store.sessions.list()))
+    looked = _counted(monkeypatch, parents, "_find")
+    take(other, archive)
+    assert len(looked) <= 300
+    assert [other.sessions.get(f"s{number}").parent_session_id is None for number in (0, 1, 99)] == [True, False, False]
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, room: Any, name: str) -> list[object]:
+    """Return a list that grows with each call of the function *name* in *room*."""
+    calls: list[object] = []
+    real = getattr(room, name)
+    monkeypatch.setattr(room, name, lambda *args, **how: (calls.append(args), real(*args, **how))[1])
+    return calls
+
+
+@pytest.mark.parametrize("tail", [0, 3])
+def test_one_session_of_a_circle_is_left_without_a_parent(store: Store, other: Store, tail: int) -> None:
+    ids = [store.sessions.create(f"s{number}").id for number in range(4 + tail)]
+    above = {one: ids[(number + 1) % 4] if number < 4 else ids[number - 1] for number, one in enumerate(ids)}
+
+    def below(one: str) -> Callable[[Forged], object]:
+        return lambda f: f.rows[0].update(parent=above[one])
+
+    archive = joined([forged(export(store, one), below(one)) for one in ids])
+    take(other, archive)
+    found = {one: other.sessions.get(one).parent_session_id for one in ids}
+    parted = min(ids[:4])
+    assert found == {**above, parted: None}
 
 
 def test_what_the_store_has_is_not_stored_again(store: Store, clock: list[int]) -> None:
