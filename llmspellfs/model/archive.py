@@ -51,9 +51,12 @@ def refuse(where: str, why: str) -> Corrupt:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much an archive may hold: members, records and contents together, and plain bytes in all."""
+    """How much an archive may hold: members, records and contents together, and plain bytes in all.
 
-    entries: int = 10_000_000
+    One transaction makes all of it. A million entries take some ten seconds there, and other writers give up after 15.
+    """
+
+    entries: int = 1_000_000
     size: int = 64 << 30
 
 

@@ -59,8 +59,10 @@ def arrive(
 
     A new one is called *name*, or as it was. Raises AlreadyExists, LimitExceeded, Vanished, StoreBusy.
     """
+    _find_contents(engine, staging, live_only=not keeps)
     ids = {} if keeps else {arrival.facts["id"]: engine.new_id() for arrival in arrivals}
     with engine.write(by, durable=True) as tx:
+        _rely_on(tx, staging, live_only=not keeps)
         company, made = _Company(engine, tx, staging), []
         for arrival in arrivals:
             arriving = _Arriving(company, arrival)
@@ -71,6 +73,24 @@ def arrive(
             Imported(session.id, session.dirname, arrival.facts["id"], arrival.facts["seq"] if keeps else 0)
             for session, arrival in zip(found, arrivals, strict=True)
         )
+
+
+def _find_contents(engine: Engine, staging: Staging, *, live_only: bool) -> None:
+    """Note the number that each content has here, while nobody has to wait for that."""
+    for batch in staging.wanted(live_only=live_only):
+        with engine.index.read() as db:
+            staging.note_cids(contents.cids_of(db, [digest for digest, _ in batch]))
+
+
+def _rely_on(tx: Transaction, staging: Staging, *, live_only: bool) -> None:
+    """See that the contents are there still, and that they stay; raise Vanished."""
+    for batch in staging.wanted(live_only=live_only):
+        cids = [cid for _, cid in batch if cid is not None]
+        if len(cids) == len(batch) and contents.are_in_use(tx.db, cids):
+            continue
+        for digest, cid in batch:
+            if cid is None or contents.use(tx.db, bytes.fromhex(digest)) != cid:
+                raise Vanished(digest)
 
 
 def refuse_known(db: Connection, session_id: str) -> None:
@@ -110,6 +130,7 @@ class _Company:
     def __init__(self, engine: Engine, tx: Transaction, staging: Staging) -> None:
         self.engine, self.tx, self.staging = engine, tx, staging
         self.dirnames = Dirnames(tx)
+        self.last_eid = archive_rows.last_entry(tx.db)
         self._open: int | None = None
 
     def check_open(self, status: str) -> None:
@@ -141,11 +162,12 @@ class _Arriving:
         shifts = Numbering(a.numbering.until, tuple(each - shift for each in a.numbering.shifts))
         sid = archive_rows.insert_session(tx.db, Arrived(facts, shift, shifts, a.trail_size, files, size))
         self._insert_own_rows(sid)
-        archive_rows.insert_events(tx.db, sid, self._staging.events(a.s))
+        archive_rows.insert_events(tx.db, self._staging.events(a.s, sid))
         archive_rows.insert_checkpoints(tx.db, sid, self._staging.checkpoints(a.s))
         archive_rows.insert_inodes(tx.db, ((row[0] + shift, *_owned(row)) for row in self._staging.inodes(a.s)))
-        records = self._staging.entries(a.s, live_only=False)
-        archive_rows.insert_entries(tx.db, sid, (self._columns(said, shift) for said in records))
+        after = self._company.last_eid
+        rows, labelled = self._staging.entry_rows(a.s, sid, shift, after), self._staging.labelled(a.s, after)
+        archive_rows.insert_entries(tx.db, rows, labelled)
         sessions.note_listing(tx.db, tx.now_ns)
         self._settle_dirname(sid)
         return fresh(tx, sid)
@@ -178,21 +200,6 @@ class _Arriving:
         row = replace(self._renamed, dirname=self._company.dirnames.free(self._renamed.name))
         seq = tx.journal.append(sid, "session.updated", row.state, name=row.dirname, fields=["dirname"])
         sessions.insert_row(tx.db, sid, row, seq)
-
-    def _columns(self, said: Record, shift: int) -> tuple[object, ...]:
-        cid = self._cid(said["hash"]) if said["kind"] == 0 else None
-        return (
-            said["folder"] + shift, said["name"], said["ino"] + shift, said["kind"], said["seq_from"], said["seq_to"],
-            said["target"], said["sequence"], said["version"], cid, said["size"], said["type"], said["mime_type"],
-            said["description"], said["tags"], said["custom"], said["created_ns"], said["updated_ns"],
-        )  # fmt: skip
-
-    def _cid(self, digest: str) -> int:
-        """Return the index's number of a content, which is there and stays."""
-        cid = contents.use(self._tx.db, bytes.fromhex(digest))
-        if cid is None:
-            raise Vanished(digest)
-        return cid
 
     def _check_room(self, files: int) -> None:
         limit = self._company.engine.config.max_artifacts_per_session
@@ -242,7 +249,7 @@ class _Arriving:
     def _in_order(self, inos: dict[int, int]) -> Iterator[Record]:
         """Yield the live entries: folders after those that they are in, then symlinks and files by sequence."""
         waiting: dict[int, list[Record]] = {}
-        for said in self._staging.entries(self._arrival.s, live_only=True):
+        for said in self._staging.live_entries(self._arrival.s):
             if said["kind"] == Kind.FOLDER and said["folder"] not in inos:
                 waiting.setdefault(said["folder"], []).append(said)
                 continue
@@ -256,9 +263,9 @@ class _Arriving:
     def _new_file(self, said: Record, folder: int, path: str, ino: int, a: Attributes) -> NewFile:
         columns = (a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, a.atime_ns)
         return NewFile(
-            folder, said["name"], path, ino, columns, self._cid(said["hash"]), said["hash"], said["size"], said["type"],
-            said["mime_type"], said["description"], tuple(json.loads(said["tags"])), json.loads(said["custom"]),
-            said["created_ns"],
+            folder, said["name"], path, ino, columns, self._staging.cid(said["hash"]), said["hash"], said["size"],
+            said["type"], said["mime_type"], said["description"], tuple(json.loads(said["tags"])),
+            json.loads(said["custom"]), said["created_ns"],
         )  # fmt: skip
 
 

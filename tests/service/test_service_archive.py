@@ -17,11 +17,20 @@ from zstandard import ZstdError
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, LimitExceeded, NotFound, SpellError, TooLarge
+from llmspellfs.errors import (
+    AlreadyExists,
+    Corrupt,
+    InvalidValue,
+    LimitExceeded,
+    NotFound,
+    SpellError,
+    TooLarge,
+    Vanished,
+)
 from llmspellfs.model import archive as archive_model
 from llmspellfs.model.archive import Limits
 from llmspellfs.model.artifact import Ownership
-from llmspellfs.service import parents
+from llmspellfs.service import arrival, parents
 from llmspellfs.service.creation import NewSession
 from llmspellfs.service.paths import Place
 from llmspellfs.storage import sessions
@@ -258,7 +267,12 @@ def _counted(monkeypatch: pytest.MonkeyPatch, room: Any, name: str) -> list[obje
     """Return a list that grows with each call of the function *name* in *room*."""
     calls: list[object] = []
     real = getattr(room, name)
-    monkeypatch.setattr(room, name, lambda *args, **how: (calls.append(args), real(*args, **how))[1])
+
+    def counted(*args: Any, **how: Any) -> Any:
+        calls.append(args)
+        return real(*args, **how)
+
+    monkeypatch.setattr(room, name, counted)
     return calls
 
 
@@ -283,6 +297,34 @@ def test_what_the_store_has_is_not_stored_again(store: Store, clock: list[int]) 
     report = take(store, export(store, "q4"), name="copy")
     assert report.known == 2
     assert store.upkeep.stats().stored_bytes == before
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_content_that_is_condemned_just_before_it_is_used_stays_or_is_missed(
+    store: Store, other: Store, clock: list[int], monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    ref = fill(store, clock)
+    find = arrival._find_contents
+
+    def find_and_condemn(engine: Any, staging: Any, **how: Any) -> None:
+        find(engine, staging, **how)
+        with other.engine.index.write() as db:
+            db.execute("UPDATE content SET condemned_ns = 1")
+            if ends:
+                db.execute("DELETE FROM content WHERE size = 5")
+
+    monkeypatch.setattr(arrival, "_find_contents", find_and_condemn)
+    if ends:
+        with pytest.raises(Vanished):
+            take(other, export(store, "q4"))
+        assert [session.dirname for session in other.sessions.list()] == ["there"]
+        with other.engine.index.write() as db:
+            db.execute("UPDATE content SET condemned_ns = NULL")
+        return
+    take(other, export(store, "q4"))
+    with other.engine.index.read() as db:
+        assert db.execute("SELECT size FROM content WHERE condemned_ns IS NOT NULL").fetchall() == [(4,)]
+    assert live(other, ref) == live(store, ref)
 
 
 def test_a_dry_run_verifies_and_makes_nothing(store: Store, other: Store, clock: list[int]) -> None:
