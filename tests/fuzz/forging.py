@@ -227,7 +227,7 @@ COMMANDS = (
     "session list", "session show NAME", "session events NAME", "--json session events NAME", "session timeline NAME",
     "session checkpoints NAME", "session diff NAME@1", "session replay NAME --mode exact --name replay",
     "artifact list NAME", "artifact history NAME:f", "artifact show NAME:f", "artifact lineage NAME:f",
-    "artifact lineage NAME:there", "find key", "find tag:t", "stats", "verify NAME", "export NAME /dev/null",
+    "artifact lineage NAME:there", "find key", "find tag:t", "stats", "verify NAME", "export NAME -",
     "session purge --yes replay",
 )  # fmt: skip
 

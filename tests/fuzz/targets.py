@@ -405,7 +405,7 @@ TARGETS = (
     ),
     Target("llmspell.toml", toml_bytes, configuration, 200),
     Target("archive import", archive_change, archives, 80),
-    Target("forged archives", forging.changes, forging.forgeries, 30),
+    Target("forged archives", forging.changes, forging.forgeries, 15),
     Target("anchors", anchor_text, anchors),
     Target("trails", st.tuples(st.integers(0, 50), cuts), trails, 80),
     Target("Lua values", lua.value, lua_values, 80),
