@@ -71,7 +71,7 @@ def _export_line(report: ExportReport, file: str) -> str:
 @click.option("--as", "name", metavar="NAME", help="As a new session called NAME.")
 @click.option("--dry-run", is_flag=True, help="Verify all of it, and make nothing.")
 @click.option("--max-size", default="64G", show_default=True, metavar="SIZE", help="Of all that is packed in it.")
-@click.option("--max-entries", type=click.IntRange(1), default=10_000_000, show_default=True, metavar="N",
+@click.option("--max-entries", type=click.IntRange(1), default=1_000_000, show_default=True, metavar="N",
               help="Of files, rows and events together.")  # fmt: skip
 @pass_app
 def import_(app: App, file: str, name: str | None, dry_run: bool, max_size: str, max_entries: int) -> None:

@@ -9,17 +9,14 @@ Nothing here is trusted to be what it says: each check raises Corrupt, naming th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from llmspellfs.errors import Corrupt, InvalidName, InvalidValue
-from llmspellfs.model.event import KINDS
 from llmspellfs.model.names import check_component
 from llmspellfs.model.session import Status
-from llmspellfs.model.times import iso, parse_iso
 from llmspellfs.model.values import canonical, check_metadata, check_tags, check_text, check_type, is_text, parse_json
 
 FORMAT, VERSION = "llmspellfs-archive", 1
@@ -32,9 +29,12 @@ PAST = ("session.json", "events.jsonl", "rows.jsonl", "inodes.jsonl", "entries.j
 LIVE = ("session.json", "rows.jsonl", "inodes.jsonl", "entries.jsonl")
 """The parts of a session in an archive with history, and in one without."""
 MOST = (1 << 63) - 1
-MAX_SPAN = 1 << 48
-"""How far the inode numbers of one session may lie apart."""
-_INO = 1 << 62
+MAX_SPAN, MAX_SPANS = 1 << 40, 1 << 48
+"""How far the inode numbers of one session may lie apart, and those of all sessions of an archive together."""
+MAX_INO = 1 << 61
+"""Inode numbers, and shifts between them: those of a store that has taken whatever it could are still in 63 bits."""
+MAX_LEAD = 1 << 53
+"""By how much versions and sequences may be ahead of the events that count them, as they are in a replay's session."""
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 1 << 20
@@ -51,9 +51,12 @@ def refuse(where: str, why: str) -> Corrupt:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much an archive may hold: members, records and contents together, and plain bytes in all."""
+    """How much an archive may hold: members, records and contents together, and plain bytes in all.
 
-    entries: int = 10_000_000
+    One transaction makes all of it. A million entries take some ten seconds there, and other writers give up after 15.
+    """
+
+    entries: int = 1_000_000
     size: int = 64 << 30
 
 
@@ -159,32 +162,6 @@ def shaped(said: object, where: str, shape: Shape) -> dict[str, Any]:
         raise refuse(where, error.message) from None
 
 
-def event(data: bytes, where: str, seq: int, prev: str, last_ns: int) -> dict[str, Any]:
-    """Return what the line of event *seq* says, if it follows the one with the hash *prev* at *last_ns*.
-
-    `at_ns`, `kind`, `state` (None where it leaves no row) and `sequence`; raises Corrupt.
-    """
-    try:
-        said = json.loads(data.decode("utf-8"))
-        found = {"kind": said["kind"], "at_ns": parse_iso(said["at"]), "state": said.get("state")}
-        is_next = said["v"] == 1 and said["seq"] == seq and said["prev"] == prev and said["at"] == iso(found["at_ns"])
-        sequence = said.get("sequence")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidValue, OverflowError):
-        raise refuse(where, f"line {seq} is no event") from None
-    if not is_next or isinstance(said["seq"], bool):
-        raise refuse(where, f"event {seq} does not follow the one before it")
-    if found["kind"] not in KINDS or not (found["state"] is None or _is_hash(found["state"])):
-        raise refuse(where, f"event {seq} is of an unknown kind")
-    if not last_ns <= found["at_ns"] <= MOST:
-        raise refuse(where, f"event {seq} is earlier than the one before it")
-    is_number = isinstance(sequence, int) and not isinstance(sequence, bool) and 0 <= sequence <= MOST
-    return {**found, "sequence": sequence if is_number else None}
-
-
-def _is_hash(value: object) -> bool:
-    return isinstance(value, str) and _HASH.fullmatch(value) is not None
-
-
 def _integer(low: int, high: int) -> Check:
     def check(value: object, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -262,7 +239,7 @@ def _json_text(check: Callable[[Any, str], object], of: Callable[[Any], object])
     return checked
 
 
-_count, _ns, _ino = _integer(0, MOST - 1), _integer(-MOST, MOST), _integer(-_INO, _INO)
+_count, _ns, _ino = _integer(0, MOST - 1), _integer(-MOST, MOST), _integer(-MAX_INO, MAX_INO)
 _seq = _integer(1, MOST - 1)
 _hash, _id = _matching(_HASH, "64 hex digits"), _matching(_UUID, "a UUID of version 4")
 _tags, _object = _json_text(check_tags, lambda tags: list(cast("tuple[str]", tags))), _json_text(check_metadata, dict)

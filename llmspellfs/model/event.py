@@ -63,9 +63,8 @@ class Event:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the line says."""
-        fields: dict[str, Any] = json.loads(self.line)
-        return fields
+        """What the line says, as far as it can be read."""
+        return read_line(self.line)
 
 
 def read_line(line: object) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from llmspellfs.errors import AlreadyExists, LimitExceeded, Vanished
+from llmspellfs.model.archive import MAX_INO
 from llmspellfs.model.artifact import Attributes, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
 from llmspellfs.model.values import check_text
 from llmspellfs.service.engine import Engine, Transaction
-from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, insert_session
+from llmspellfs.service.parents import settle_parents
+from llmspellfs.service.session_rules import Dirnames, fresh, insert_session
 from llmspellfs.storage import archive_rows, contents, entries, sessions
 from llmspellfs.storage.archive_rows import Arrived, Record
 from llmspellfs.storage.batches import NewFile, insert_files
@@ -57,19 +59,38 @@ def arrive(
 
     A new one is called *name*, or as it was. Raises AlreadyExists, LimitExceeded, Vanished, StoreBusy.
     """
+    _find_contents(engine, staging, live_only=not keeps)
     ids = {} if keeps else {arrival.facts["id"]: engine.new_id() for arrival in arrivals}
     with engine.write(by, durable=True) as tx:
-        made = []
+        _rely_on(tx, staging, live_only=not keeps)
+        company, made = _Company(engine, tx, staging), []
         for arrival in arrivals:
-            arriving = _Arriving(engine, tx, staging, arrival)
+            arriving = _Arriving(company, arrival)
             made.append(arriving.whole() if keeps else arriving.anew(ids, name))
-        for session in made:
-            _settle_parent(tx, session)
+        settle_parents(tx, made)
         found = [fresh(tx, session.sid) for session in made]
         return tuple(
             Imported(session.id, session.dirname, arrival.facts["id"], arrival.facts["seq"] if keeps else 0)
             for session, arrival in zip(found, arrivals, strict=True)
         )
+
+
+def _find_contents(engine: Engine, staging: Staging, *, live_only: bool) -> None:
+    """Note the number that each content has here, while nobody has to wait for that."""
+    for batch in staging.wanted(live_only=live_only):
+        with engine.index.read() as db:
+            staging.note_cids(contents.cids_of(db, [digest for digest, _ in batch]))
+
+
+def _rely_on(tx: Transaction, staging: Staging, *, live_only: bool) -> None:
+    """See that the contents are there still, and that they stay; raise Vanished."""
+    for batch in staging.wanted(live_only=live_only):
+        cids = [cid for _, cid in batch if cid is not None]
+        if len(cids) == len(batch) and contents.are_in_use(tx.db, cids):
+            continue
+        for digest, cid in batch:
+            if cid is None or contents.use(tx.db, bytes.fromhex(digest)) != cid:
+                raise Vanished(digest)
 
 
 def refuse_known(db: Connection, session_id: str) -> None:
@@ -103,39 +124,32 @@ def session_row(said: Record) -> SessionRow:
     )  # fmt: skip
 
 
-def _settle_parent(tx: Transaction, session: Session) -> None:
-    """Have *session* without a parent where that one is not here, or is below it."""
-    row = SessionRow.of(session)
-    if row.parent is None:
-        return
-    parent = sessions.by_id(tx.db, row.parent, deleted=True)
-    if parent is None or not _is_above(tx.db, parent, session):
-        _update(tx, session, replace(row, parent=None), "parent")
+class _Company:
+    """What the sessions of one import share, so that nothing is counted or looked for anew for each."""
 
+    def __init__(self, engine: Engine, tx: Transaction, staging: Staging) -> None:
+        self.engine, self.tx, self.staging = engine, tx, staging
+        self.dirnames = Dirnames(tx)
+        self.last_eid = archive_rows.last_entry(tx.db)
+        self._open: int | None = None
 
-def _is_above(db: Connection, parent: Session, session: Session) -> bool:
-    """Tell whether one can go up from *parent* without coming to *session*, or in a circle."""
-    seen, above = {session.id}, parent
-    while above.id not in seen:
-        seen.add(above.id)
-        following = sessions.by_id(db, above.parent_session_id, deleted=True) if above.parent_session_id else None
-        if following is None:
-            return True
-        above = following
-    return False
-
-
-def _update(tx: Transaction, session: Session, row: SessionRow, field: str) -> None:
-    seq = tx.journal.append(session.sid, "session.updated", row.state, name=row.dirname, fields=[field])
-    sessions.end_row(tx.db, session.sid, seq)
-    sessions.insert_row(tx.db, session.sid, row, seq)
+    def check_open(self, status: str) -> None:
+        """Count one more session of *status*; raise LimitExceeded (`max_sessions`)."""
+        limit = self.engine.config.max_sessions
+        if status not in _OPEN or not limit:
+            return
+        self._open = sessions.count_open(self.tx.db) if self._open is None else self._open
+        if self._open >= limit:
+            raise LimitExceeded("max_sessions", limit)
+        self._open += 1
 
 
 class _Arriving:
     """One session on its way into the index."""
 
-    def __init__(self, engine: Engine, tx: Transaction, staging: Staging, arrival: Arrival) -> None:
-        self._engine, self._tx, self._staging, self._arrival = engine, tx, staging, arrival
+    def __init__(self, company: _Company, arrival: Arrival) -> None:
+        self._company, self._arrival = company, arrival
+        self._tx, self._staging = company.tx, company.staging
         self._renamed: SessionRow | None = None
 
     def whole(self) -> Session:
@@ -144,19 +158,27 @@ class _Arriving:
         refuse_known(tx.db, facts["id"])
         _, files, size = self._staging.live(a.s)
         self._check_room(files)
-        first, last = self._staging.span(a.s)
-        shift = entries.reserve_inos(tx.db, last - first + 1) - first
+        shift = self._shift()
         shifts = Numbering(a.numbering.until, tuple(each - shift for each in a.numbering.shifts))
         sid = archive_rows.insert_session(tx.db, Arrived(facts, shift, shifts, a.trail_size, files, size))
         self._insert_own_rows(sid)
-        archive_rows.insert_events(tx.db, sid, self._staging.events(a.s))
+        archive_rows.insert_events(tx.db, self._staging.events(a.s, sid))
         archive_rows.insert_checkpoints(tx.db, sid, self._staging.checkpoints(a.s))
         archive_rows.insert_inodes(tx.db, ((row[0] + shift, *_owned(row)) for row in self._staging.inodes(a.s)))
-        records = self._staging.entries(a.s, live_only=False)
-        archive_rows.insert_entries(tx.db, sid, (self._columns(said, shift) for said in records))
+        after = self._company.last_eid
+        rows, labelled = self._staging.entry_rows(a.s, sid, shift, after), self._staging.labelled(a.s, after)
+        archive_rows.insert_entries(tx.db, rows, labelled)
         sessions.note_listing(tx.db, tx.now_ns)
         self._settle_dirname(sid)
         return fresh(tx, sid)
+
+    def _shift(self) -> int:
+        """Reserve inode numbers for the session, and return what is to be added to those that it comes with."""
+        first, last = self._staging.span(self._arrival.s)
+        here = entries.reserve_inos(self._tx.db, last - first + 1)
+        if here + last - first > MAX_INO:
+            raise LimitExceeded("inode numbers of imported sessions", MAX_INO)
+        return here - first
 
     def _insert_own_rows(self, sid: int) -> None:
         """Insert the session's own rows; the live one waits where its directory name is taken."""
@@ -164,7 +186,7 @@ class _Arriving:
         for said in self._staging.rows(self._arrival.s):
             records.append(said)
             if said["seq_to"] is None:
-                self._check_open(said["status"])
+                self._company.check_open(said["status"])
                 if sessions.dirname_taken(self._tx.db, said["dirname"]):
                     self._renamed = session_row(said)
                     said["seq_to"] = self._arrival.facts["seq"] + 1
@@ -175,44 +197,25 @@ class _Arriving:
         if self._renamed is None:
             return
         tx = self._tx
-        row = replace(self._renamed, dirname=dirname_of(tx, self._renamed.name))
+        row = replace(self._renamed, dirname=self._company.dirnames.free(self._renamed.name))
         seq = tx.journal.append(sid, "session.updated", row.state, name=row.dirname, fields=["dirname"])
         sessions.insert_row(tx.db, sid, row, seq)
 
-    def _columns(self, said: Record, shift: int) -> tuple[object, ...]:
-        cid = self._cid(said["hash"]) if said["kind"] == 0 else None
-        return (
-            said["folder"] + shift, said["name"], said["ino"] + shift, said["kind"], said["seq_from"], said["seq_to"],
-            said["target"], said["sequence"], said["version"], cid, said["size"], said["type"], said["mime_type"],
-            said["description"], said["tags"], said["custom"], said["created_ns"], said["updated_ns"],
-        )  # fmt: skip
-
-    def _cid(self, digest: str) -> int:
-        """Return the index's number of a content, which is there and stays."""
-        cid = contents.use(self._tx.db, bytes.fromhex(digest))
-        if cid is None:
-            raise Vanished(digest)
-        return cid
-
     def _check_room(self, files: int) -> None:
-        limit = self._engine.config.max_artifacts_per_session
+        limit = self._company.engine.config.max_artifacts_per_session
         if limit and files > limit:
             raise LimitExceeded("max_artifacts_per_session", limit)
-
-    def _check_open(self, status: str) -> None:
-        if status in _OPEN:
-            check_limit(self._tx, self._engine.config.max_sessions)
 
     def anew(self, ids: dict[str, str], name: str | None) -> Session:
         """Make a new session with what it had at last; its parent is the one that became of its own, if any did."""
         tx, a, facts = self._tx, self._arrival, self._arrival.facts
         was = next(session_row(said) for said in self._staging.rows(a.s) if said["seq_to"] is None)
-        self._check_open(was.status)
+        self._company.check_open(was.status)
         self._check_room(self._staging.live(a.s)[1])
         called = was.name if name is None else check_text(name, "as")
         parent = None if was.parent is None else ids.get(was.parent, was.parent)
         directory = was.dirname if name is None and not sessions.dirname_taken(tx.db, was.dirname) else None
-        row = replace(was, name=called, dirname=directory or dirname_of(tx, called), parent=parent)
+        row = replace(was, name=called, dirname=directory or self._company.dirnames.free(called), parent=parent)
         inodes = {values[0]: Attributes(*_owned(values)) for values in self._staging.inodes(a.s)}
         top = inodes[facts["ino"]]
         own = Ownership(top.mode, top.uid, top.gid)
@@ -246,7 +249,7 @@ class _Arriving:
     def _in_order(self, inos: dict[int, int]) -> Iterator[Record]:
         """Yield the live entries: folders after those that they are in, then symlinks and files by sequence."""
         waiting: dict[int, list[Record]] = {}
-        for said in self._staging.entries(self._arrival.s, live_only=True):
+        for said in self._staging.live_entries(self._arrival.s):
             if said["kind"] == Kind.FOLDER and said["folder"] not in inos:
                 waiting.setdefault(said["folder"], []).append(said)
                 continue
@@ -260,9 +263,9 @@ class _Arriving:
     def _new_file(self, said: Record, folder: int, path: str, ino: int, a: Attributes) -> NewFile:
         columns = (a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, a.atime_ns)
         return NewFile(
-            folder, said["name"], path, ino, columns, self._cid(said["hash"]), said["hash"], said["size"], said["type"],
-            said["mime_type"], said["description"], tuple(json.loads(said["tags"])), json.loads(said["custom"]),
-            said["created_ns"],
+            folder, said["name"], path, ino, columns, self._staging.cid(said["hash"]), said["hash"], said["size"],
+            said["type"], said["mime_type"], said["description"], tuple(json.loads(said["tags"])),
+            json.loads(said["custom"]), said["created_ns"],
         )  # fmt: skip
 
 

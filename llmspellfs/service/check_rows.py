@@ -17,6 +17,7 @@ from llmspellfs.service.check_findings import Findings
 from llmspellfs.storage import audit, audit_rows, audit_text
 from llmspellfs.storage.audit import EntryRow, Shifts
 from llmspellfs.storage.entries import NewEntry
+from llmspellfs.storage.numbering import Numbering
 from llmspellfs.storage.schema import SUPERSEDED
 from llmspellfs.storage.sessions import SessionRow
 
@@ -74,15 +75,14 @@ def is_endless(row: EntryRow, shifts: Shifts) -> bool:
 def entry_state_hash(entry: Entry, shifts: Shifts) -> str | None:
     """Return the hash that the event of *entry*'s row should have as its `state`; None where it has none at all."""
     try:
-        return state_hash(as_hashed(NewEntry.of(entry).state, shifts.get(entry.sid, ()), entry.seq_from or 0))
+        return state_hash(as_hashed(NewEntry.of(entry), entry.seq_from or 0, shifts))
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def as_hashed(state: dict[str, Any], shifts: tuple[tuple[int, int], ...], seq: int) -> dict[str, Any]:
-    """Return *state* with the inode numbers that event *seq* hashed: an imported session's had others elsewhere."""
-    shift = next((shift for until, shift in shifts if seq <= until), 0)
-    return state | {"folder": state["folder"] + shift, "ino": state["ino"] + shift} if shift else state
+def as_hashed(new: NewEntry, seq: int, shifts: Shifts) -> dict[str, Any]:
+    """Return what event *seq* hashed of the row *new*: an imported session's inodes had other numbers elsewhere."""
+    return shifts.get(new.sid, Numbering()).as_hashed(new.state, seq)
 
 
 def check_sessions(found: Findings) -> None:

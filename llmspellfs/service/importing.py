@@ -17,6 +17,7 @@ from blake3 import blake3
 from llmspellfs.errors import InvalidValue, TooLarge
 from llmspellfs.model import archive as model
 from llmspellfs.model.archive import Limits, Manifest, Part, Plan, refuse
+from llmspellfs.model.archive_events import event
 from llmspellfs.model.event import FIRST_PREV, Origin, line_hash, read_line, state_hash
 from llmspellfs.model.names import CONTROL
 from llmspellfs.model.times import iso
@@ -67,6 +68,8 @@ def import_archive(
         if keeps:
             _refuse_known(engine, manifest.sessions)
         arrivals = [reading.session(number, plan) for number, plan in enumerate(manifest.sessions)]
+        if staging.spans() > model.MAX_SPANS:
+            raise refuse("tar", "inode numbers too far apart")
         with Unplaced(engine, intake, staging) as unplaced:
             known = reading.contents(None if dry_run else unplaced, live_only=not keeps, progress=progress)
             if dry_run:
@@ -186,7 +189,7 @@ class _Reading:
         prev, last_ns, ends, seq = FIRST_PREV, -model.MOST, 0, 0
         where = f"sessions/{plan.id}/{part.name}"
         for seq, line in enumerate(self._part(plan, part), 1):
-            said = model.event(line, where, seq, prev, last_ns)
+            said = event(line, where, seq, prev, last_ns)
             text = line.decode("utf-8")
             prev, last_ns, ends = line_hash(text), said["at_ns"], ends + len(line) + 1
             if seq == 1 and (read_line(text).get("id"), iso(facts["created_ns"])) != (plan.id, iso(last_ns)):

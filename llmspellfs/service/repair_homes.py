@@ -11,6 +11,7 @@ from llmspellfs.storage import audit, mending, mending_history, mending_rows, me
 from llmspellfs.storage.audit import Shifts
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.mending import Done, Keep
+from llmspellfs.storage.numbering import Numbering
 
 
 def mend_homes(tx: Transaction, problems: tuple[Problem, ...]) -> list[Done]:
@@ -40,7 +41,7 @@ def mend_homes(tx: Transaction, problems: tuple[Problem, ...]) -> list[Done]:
 
 def _home(tx: Transaction, entry: Entry, seq: int, shifts: Shifts) -> int | None:
     """Return the session (sid) whose event *seq* has the hash of *entry*, by its own numbers of inodes or imported."""
-    ways = dict.fromkeys([(), *shifts.values()])
+    ways = dict.fromkeys([Numbering(), *shifts.values()])
     states = dict.fromkeys(row_hash(NewEntry.of(entry), entry, {entry.sid: way}) for way in ways)
     homes = (_home_of_state(tx, seq, state) for state in states if state is not None)
     return next((sid for sid in homes if sid is not None), None)

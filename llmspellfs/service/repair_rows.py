@@ -68,7 +68,7 @@ def _mend_row(tx: Transaction, row: EntryRow, entry: Entry, shifts: Shifts, keep
 def row_hash(new: NewEntry, entry: Entry, shifts: Shifts) -> str | None:
     """Return the hash that *new*, in place of the row *entry*, would have; None where it has none."""
     try:
-        return state_hash(as_hashed(new.state, shifts.get(entry.sid, ()), entry.seq_from or 0))
+        return state_hash(as_hashed(new, entry.seq_from or 0, shifts))
     except (ValueError, TypeError, RecursionError):
         return None
 

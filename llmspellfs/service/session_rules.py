@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 
 from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, LimitExceeded, NotFound, SessionNotActive
 from llmspellfs.model.artifact import ArtifactId, Ownership
@@ -102,7 +103,8 @@ def dirname_of(tx: Transaction, name: str, but: int | None = None) -> str:
 class Dirnames:
     """Gives directory names for the new sessions of one transaction that takes none away.
 
-    No candidate is looked at twice: thousands that are called the same would take quadratic time.
+    No candidate is looked at twice: thousands that are called the same, or whose long names are cut to the same, would
+    take quadratic time.
     """
 
     def __init__(self, tx: Transaction) -> None:
@@ -112,7 +114,9 @@ class Dirnames:
 
     def free(self, name: str) -> str:
         """Return the directory name for one more session called *name*; raise InvalidName."""
-        left = self._left.setdefault(name, dirnames(name))
+        candidates = dirnames(name)
+        first = next(candidates)
+        left = self._left.setdefault(first, chain([first], candidates))
         return next(candidate for candidate in left if not sessions.dirname_taken(self._tx.db, candidate))
 
 

@@ -14,7 +14,7 @@ from llmspellfs.service.chain import Chain
 from llmspellfs.service.moments import Moment
 from llmspellfs.service.rebuilding import KINDS, Applied, Tree
 from llmspellfs.service.states import walk
-from llmspellfs.storage import audit, past, replay
+from llmspellfs.storage import audit, numbering, past, replay
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
@@ -53,6 +53,7 @@ class Stepper:
         self.tree = Tree(session.ino)
         self.fields = past.session_at(db, session.sid, max(first - 1, 1))
         """The session's own fields by now; None where they are gone."""
+        self._numbering = numbering.load(db, session.sid)
         self._chain = Chain(audit.line(db, session.sid, first - 1))
         self.base: list[Mismatch] = []
         """What is wrong before the first event."""
@@ -112,7 +113,7 @@ class Stepper:
         expected = done.told.get("state")
         if expected is None:
             return
-        state = _state(done)
+        state = self._state(done)
         if state is None:
             if not replay.is_fleeting(db, self.session.sid, done.told.get("sequence"), done.event.at_ns):
                 done.differs("row", expected, self._why_gone(db, done.event.seq))
@@ -124,6 +125,12 @@ class Stepper:
             for name in ("sequence", "version", "hash", "size") if done.row is not None else ():
                 if name in done.told and done.told[name] != state.get(name):
                     done.differs(name, done.told[name], state.get(name))
+
+    def _state(self, done: Stepped) -> dict[str, Any] | None:
+        """Return what the event should have hashed."""
+        if done.row is not None:
+            return self._numbering.as_hashed(NewEntry.of(done.row).state, done.event.seq)
+        return None if done.session is None else SessionRow.of(done.session).state
 
     def _why_gone(self, db: Connection, seq: int) -> str | None:
         horizon = replay.horizon(db, self.session.sid)
@@ -176,12 +183,6 @@ def _is_sane(key: str, value: object) -> bool:
     if key in {"seq", "sequence", "from_sequence", "version", "size"}:
         return type(value) is int and 0 <= value < 1 << 63
     return key not in {"kind", "name", "hash", "state", "prev", "script"} or isinstance(value, str)
-
-
-def _state(done: Stepped) -> dict[str, Any] | None:
-    if done.row is not None:
-        return NewEntry.of(done.row).state
-    return None if done.session is None else SessionRow.of(done.session).state
 
 
 def _digest(entry: NewEntry | None) -> str | None:

@@ -165,10 +165,10 @@ def insert_rows(db: Connection, sid: int, records: Iterable[Record]) -> None:
             db.executemany(query, [(*label, sid) for label in found])
 
 
-def insert_events(db: Connection, sid: int, lines: Iterable[tuple[int, str, int, int, str]]) -> None:
-    """Insert the events *lines*: seq, kind, at_ns, ends, and the line."""
+def insert_events(db: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Insert events: sid, seq, kind, at_ns, ends, and the line."""
     query = "INSERT INTO event (sid, seq, kind, at_ns, ends, line) VALUES (?, ?, ?, ?, ?, ?)"
-    db.executemany(query, ((sid, *line) for line in lines))
+    db.executemany(query, rows)
 
 
 def insert_checkpoints(db: Connection, sid: int, records: Iterable[tuple[int, int, str | None, int]]) -> None:
@@ -184,17 +184,20 @@ def insert_inodes(db: Connection, records: Iterable[tuple[Any, ...]]) -> None:
 
 
 _ENTRY = """
-    INSERT INTO entry (sid, folder, name, ino, kind, seq_from, seq_to, target, sequence, version, content, size, type,
-        mime_type, description, tags, custom, created_ns, updated_ns)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO entry (eid, sid, folder, name, ino, kind, seq_from, seq_to, target, sequence, version, content, size,
+        type, mime_type, description, tags, custom, created_ns, updated_ns)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
-def insert_entries(db: Connection, sid: int, records: Iterable[tuple[Any, ...]]) -> None:
-    """Insert entries in the columns' order, numbers as they are here; live files with their labels."""
-    for values in records:
-        cursor = db.execute(_ENTRY, (sid, *values))
-        kind, seq_to, tags, custom = values[3], values[5], values[14], values[15]
-        if kind == 0 and seq_to is None and (tags != "[]" or custom != "{}"):
-            found = [(*label, cursor.lastrowid) for label in labels(json.loads(tags), json.loads(custom))]
-            db.executemany("INSERT OR IGNORE INTO entry_label (key, value, eid) VALUES (?, ?, ?)", found)
+def last_entry(db: Connection) -> int:
+    """Return the highest eid that was ever given."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def insert_entries(db: Connection, rows: Iterable[tuple[Any, ...]], labelled: Iterable[tuple[int, str, str]]) -> None:
+    """Insert entries, *rows* in the columns' order; *labelled*: the eid, tags and custom metadata of those with any."""
+    db.executemany(_ENTRY, rows)
+    found = ((*label, eid) for eid, tags, custom in labelled for label in labels(json.loads(tags), json.loads(custom)))
+    db.executemany("INSERT OR IGNORE INTO entry_label (key, value, eid) VALUES (?, ?, ?)", found)

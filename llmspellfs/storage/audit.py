@@ -19,6 +19,7 @@ from llmspellfs.model.session import Session
 from llmspellfs.storage import entries, sessions
 from llmspellfs.storage.erasing import FLEETING_NS
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.numbering import Numbering
 
 HARMED = (Corrupt, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What use of a damaged row may raise."""
@@ -90,15 +91,16 @@ def told(rows: Iterator[R], failed: Callable[[str], None]) -> Iterator[R]:
         failed(str(error))
 
 
-Shifts: TypeAlias = dict[int, tuple[tuple[int, int], ...]]
-"""For each imported session (sid) what its events added to inode numbers: up to which seq, and how much."""
+Shifts: TypeAlias = dict[int, Numbering]
+"""Of each imported session (sid)."""
 
 
 def shifts(db: Connection) -> Shifts:
     """Return how the events of imported sessions number inodes."""
     found: Shifts = {}
     for sid, until, shift in db.execute("SELECT sid, until, shift FROM numbering ORDER BY sid, until"):
-        found[sid] = (*found.get(sid, ()), (until, shift))
+        known = found.get(sid, Numbering())
+        found[sid] = Numbering((*known.until, until), (*known.shifts, shift))
     return found
 
 

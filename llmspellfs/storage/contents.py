@@ -6,7 +6,7 @@ Every function takes a connection and runs in the caller's transaction. Content 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from llmspellfs.errors import Corrupt, Vanished
@@ -174,6 +174,21 @@ def use(db: Connection, digest: bytes) -> int | None:
     if row is not None and row[1] is not None:
         _pardon(db, row[0])
     return None if row is None else int(row[0])
+
+
+def cids_of(db: Connection, digests: Sequence[str]) -> dict[str, int]:
+    """Return what `cid_of` does for each of some hundred *digests* (hex) that the index has."""
+    marks = ",".join("?" * len(digests))
+    query = f"SELECT lower(hex(hash)), cid FROM content WHERE hash IN ({marks})"  # noqa: S608
+    return dict(db.execute(query, [bytes.fromhex(digest) for digest in digests]))
+
+
+def are_in_use(db: Connection, cids: Sequence[int]) -> bool:
+    """Tell whether the index has each of some hundred different contents, and none is condemned."""
+    marks = ",".join("?" * len(cids))
+    query = f"SELECT count(*) FROM content WHERE cid IN ({marks}) AND condemned_ns IS NULL"  # noqa: S608
+    count: int = db.execute(query, list(cids)).fetchone()[0]
+    return count == len(cids)
 
 
 def load_refs(db: Connection, cid: int, content_hash: str | None = None) -> tuple[int, list[ChunkRef]]:

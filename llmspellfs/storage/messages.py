@@ -71,6 +71,8 @@ def _last_message(db: Connection) -> int:
 
 
 def _told(event: Event) -> Message:
-    fields = event.fields
-    payload = {**fields, "session_id": event.session_id}
-    return Message(event.kind, payload, event.at_ns, fields["actor"], fields["door"], "store", (event.id, 0, 0))
+    told = event.fields
+    actor, door = (str(told.get(key, "")) for key in ("actor", "door"))
+    return Message(
+        event.kind, {**told, "session_id": event.session_id}, event.at_ns, actor, door, "store", (event.id, 0, 0)
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Any
 
 from llmspellfs.storage.index import Connection
 
@@ -25,6 +26,11 @@ class Numbering:
         """Return what is to be added to an inode number here to get the one that event *seq* hashed."""
         place = bisect_left(self.until, seq)
         return self.shifts[place] if place < len(self.until) else 0
+
+    def as_hashed(self, state: dict[str, Any], seq: int) -> dict[str, Any]:
+        """Return the *state* of an entry's row with the inode numbers that event *seq* hashed."""
+        shift = self.shift(seq)
+        return state | {"folder": state["folder"] + shift, "ino": state["ino"] + shift} if shift else state
 
 
 def load(db: Connection, sid: int) -> Numbering:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmspellfs.errors import Corrupt
-from llmspellfs.model.archive import CHECKPOINT, FILE, INODE, MAX_SPAN, ROW, refuse
+from llmspellfs.model.archive import CHECKPOINT, FILE, INODE, MAX_LEAD, MAX_SPAN, ROW, refuse
 from llmspellfs.storage.archive_rows import Record
 from llmspellfs.storage.erasing import FLEETING_NS
 
@@ -28,7 +28,7 @@ _SCHEMA = f"""
     CREATE INDEX entry_by_place ON entry (s, folder, name, seq_from);
     CREATE INDEX entry_by_seq ON entry (s, seq_from);
     CREATE TABLE checkpoint (s, {", ".join(CHECKPOINT)}, PRIMARY KEY (s, number)) WITHOUT ROWID;
-    CREATE TABLE content (hash PRIMARY KEY, size, live) WITHOUT ROWID;
+    CREATE TABLE content (hash PRIMARY KEY, size, live, cid) WITHOUT ROWID;
     CREATE TABLE made (cid INTEGER PRIMARY KEY);
 """
 _APART = """
@@ -60,6 +60,11 @@ _PROBLEMS = (
      "SELECT hash FROM entry WHERE s = :s AND kind = 0 GROUP BY hash HAVING min(size) <> max(size)"),
     ("{0!r} has a sequence that is yet to come",
      "SELECT name FROM entry WHERE s = :s AND sequence >= :next"),
+    ("{0!r} has a version beyond what events can count",
+     "SELECT name FROM entry WHERE s = :s AND version - seq_from > :lead"),
+    ("the next sequence, {0}, is beyond what events can count", "SELECT :next WHERE :next - :last > :lead"),
+    ("checkpoint {0} has a number beyond its event's",
+     "SELECT number FROM checkpoint WHERE s = :s AND number > seq"),
     ("the row of seq {0} is not followed by the next",
      ("SELECT seq_from FROM (SELECT seq_from, seq_to, lead(seq_from) OVER (ORDER BY seq_from) AS following FROM row"
      " WHERE s = :s) WHERE seq_to <= seq_from OR max(seq_from, coalesce(seq_to, 0)) > :last"
@@ -80,6 +85,15 @@ _UNCOVERED = f"""
     AND NOT EXISTS (SELECT 1 FROM event d WHERE d.s = :s AND d.sequence = v.sequence AND d.kind = 'artifact.deleted'
                     AND d.seq > v.seq AND d.at_ns - v.at_ns < {FLEETING_NS})
 """  # noqa: S608
+
+
+_ENTRY_ROWS = """
+    SELECT e.n + :after, :sid, e.folder + :shift, e.name, e.ino + :shift, e.kind, e.seq_from, e.seq_to, e.target,
+        e.sequence, e.version, c.cid, e.size, e.type, e.mime_type, e.description, e.tags, e.custom, e.created_ns,
+        e.updated_ns
+    FROM entry e LEFT JOIN content c ON c.hash = e.hash WHERE e.s = :s ORDER BY e.n
+"""
+_BATCH = 500
 
 
 class Staging:
@@ -116,7 +130,7 @@ class Staging:
     def check(self, s: int, facts: Record, where: str, *, history: bool) -> None:
         """Raise Corrupt where the records of session *s*, with these *facts*, do not fit together."""
         last = facts["seq"] if history else 1 << 62
-        values = {"s": s, "top": facts["ino"], "last": last, "next": facts["next_sequence"]}
+        values = {"s": s, "top": facts["ino"], "last": last, "next": facts["next_sequence"], "lead": MAX_LEAD}
         for why, query in _PROBLEMS:
             row = self._db.execute(query, values).fetchone()
             if row is not None:
@@ -145,8 +159,8 @@ class Staging:
 
     def note_contents(self) -> tuple[int, int]:
         """Note which contents the rows of all sessions have; return how many there are and their bytes."""
-        query = "INSERT INTO content SELECT hash, size, max(seq_to IS NULL) FROM entry WHERE kind = 0 GROUP BY hash"
-        self._db.execute(query)
+        query = "SELECT hash, size, max(seq_to IS NULL), NULL FROM entry WHERE kind = 0 GROUP BY hash"
+        self._db.execute(f"INSERT INTO content {query}")
         found: tuple[int, int] = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM content").fetchone()
         return found
 
@@ -154,6 +168,24 @@ class Staging:
         """Return what rows say of the content *digest* (hex): its size, and whether a live one has it; or None."""
         row = self._db.execute("SELECT size, live FROM content WHERE hash = ?", (digest,)).fetchone()
         return None if row is None else (row[0], bool(row[1]))
+
+    def wanted(self, *, live_only: bool) -> Iterator[list[tuple[str, int | None]]]:
+        """Yield the hash (hex) and, where it was noted, the cid of each content, of live rows only or of all."""
+        query, last = "SELECT hash, cid FROM content WHERE hash > ? AND live >= ? ORDER BY hash LIMIT ?", ""
+        while batch := self._db.execute(query, (last, live_only, _BATCH)).fetchall():
+            yield batch
+            last = batch[-1][0]
+
+    def note_cids(self, cids: dict[str, int]) -> None:
+        """Remember which number contents have here, by their hashes (hex)."""
+        self._db.executemany(
+            "UPDATE content SET cid = ? WHERE hash = ?", [(cid, digest) for digest, cid in cids.items()]
+        )
+
+    def cid(self, digest: str) -> int:
+        """Return the number that was noted for the content *digest* (hex)."""
+        found: int = self._db.execute("SELECT cid FROM content WHERE hash = ?", (digest,)).fetchone()[0]
+        return found
 
     def note_made(self, cids: list[int]) -> None:
         """Remember that the store has the contents *cids* from here."""
@@ -166,6 +198,12 @@ class Staging:
     def span(self, s: int) -> tuple[int, int]:
         """Return the lowest and the highest inode number of session *s*."""
         found: tuple[int, int] = self._db.execute("SELECT min(ino), max(ino) FROM inode WHERE s = ?", (s,)).fetchone()
+        return found
+
+    def spans(self) -> int:
+        """Return how many inode numbers all sessions' spans have together."""
+        query = "SELECT coalesce(sum(span), 0) FROM (SELECT max(ino) - min(ino) + 1 AS span FROM inode GROUP BY s)"
+        found: int = self._db.execute(query).fetchone()[0]
         return found
 
     def live(self, s: int) -> tuple[int, int, int]:
@@ -181,9 +219,10 @@ class Staging:
         for values in self._db.execute(query, (s,)):
             yield dict(zip(ROW, values, strict=True))
 
-    def events(self, s: int) -> Iterator[tuple[int, str, int, int, str]]:
-        """Yield the events of session *s*: seq, kind, at_ns, where its line ends, and the line."""
-        yield from self._db.execute("SELECT seq, kind, at_ns, ends, line FROM event WHERE s = ? ORDER BY seq", (s,))
+    def events(self, s: int, sid: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the events of session *s* as rows of session *sid*, in the columns' order."""
+        query = "SELECT ?, seq, kind, at_ns, ends, line FROM event WHERE s = ? ORDER BY seq"
+        return self._db.execute(query, (sid, s))
 
     def checkpoints(self, s: int) -> Iterator[tuple[int, int, str | None, int]]:
         """Yield the checkpoints of session *s*: number, seq, label, and its time, which is that of its event."""
@@ -197,11 +236,24 @@ class Staging:
         """Yield the attributes of session *s*'s inodes, as INODE has their columns."""
         yield from self._db.execute(f"SELECT {', '.join(INODE)} FROM inode WHERE s = ? ORDER BY ino", (s,))  # noqa: S608
 
-    def entries(self, s: int, *, live_only: bool) -> Iterator[Record]:
-        """Yield the entries of session *s* in their order; live ones by kind, files last and by sequence."""
-        which = "AND seq_to IS NULL ORDER BY kind = 0, sequence, n" if live_only else "ORDER BY n"
-        for values in self._db.execute(f"SELECT {', '.join(_ENTRY)} FROM entry WHERE s = ? {which}", (s,)):  # noqa: S608
+    def live_entries(self, s: int) -> Iterator[Record]:
+        """Yield the live entries of session *s* by kind, files last and by sequence."""
+        which = "seq_to IS NULL ORDER BY kind = 0, sequence, n"
+        for values in self._db.execute(f"SELECT {', '.join(_ENTRY)} FROM entry WHERE s = ? AND {which}", (s,)):  # noqa: S608
             yield dict(zip(_ENTRY, values, strict=True))
+
+    def entry_rows(self, s: int, sid: int, shift: int, after: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the entries of session *s* in their order as rows of session *sid*, in the columns' order.
+
+        Their numbers are beyond *after*, their inodes *shift* away; contents have the numbers that were noted.
+        """
+        values = {"s": s, "sid": sid, "shift": shift, "after": after}
+        return self._db.execute(_ENTRY_ROWS, values)
+
+    def labelled(self, s: int, after: int) -> Iterator[tuple[int, str, str]]:
+        """Yield the number, the tags and the custom metadata of each live file of session *s* that has any."""
+        which = "kind = 0 AND seq_to IS NULL AND (tags <> '[]' OR custom <> '{}')"
+        return self._db.execute(f"SELECT n + ?, tags, custom FROM entry WHERE s = ? AND {which}", (after, s))  # noqa: S608
 
 
 def _measure(ino: int, above: dict[int, int], depths: dict[int, int], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from blake3 import blake3
 
 
@@ -136,6 +137,16 @@ def test_events_as_json_are_the_lines_that_are_chained(cli: Any, q4: str) -> Non
     assert [json.loads(line)["kind"] for line in lines] == ["session.created", "artifact.stored"]
     assert json.loads(lines[1])["prev"] == blake3(lines[0].encode()).hexdigest()
     assert cli.json("session", "show", "q4")[0]["head"] == blake3(lines[1].encode()).hexdigest()
+
+
+@pytest.mark.parametrize("line", ["{}", "no JSON"])
+def test_events_are_listed_though_a_line_was_altered(cli: Any, q4: str, line: str) -> None:
+    with cli.open() as store:
+        sound = store.sessions.events("q4")[0].line
+        for now in (line, sound):
+            with store.engine.index.write() as db:
+                db.execute("UPDATE event SET line = ? WHERE seq = 1", (now,))
+            assert "session.created" in cli.ok("session", "events", "q4").splitlines()[1]
 
 
 def test_events_for_people_say_who_and_what(cli: Any, q4: str) -> None:

@@ -18,7 +18,7 @@ from llmspellfs.config import Config, load_config
 from llmspellfs.errors import ConfigError, SpellError
 from llmspellfs.lua.runtime import Script
 from llmspellfs.model.anchors import parse_anchors
-from tests.fuzz import lua
+from tests.fuzz import forging, lua
 from tests.fuzz.harness import Target
 from tests.fuzz.strategies import dumped, inside, json_value, mutated, path, text
 from tests.service.archives import export, members, packed, plain, take, zst
@@ -405,6 +405,7 @@ TARGETS = (
     ),
     Target("llmspell.toml", toml_bytes, configuration, 200),
     Target("archive import", archive_change, archives, 80),
+    Target("forged archives", forging.changes, forging.forgeries, 15),
     Target("anchors", anchor_text, anchors),
     Target("trails", st.tuples(st.integers(0, 50), cuts), trails, 80),
     Target("Lua values", lua.value, lua_values, 80),

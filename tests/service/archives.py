@@ -15,6 +15,7 @@ from zstandard import ZstdCompressor, ZstdDecompressor
 from llmspellfs import Store
 from llmspellfs.model.archive import Limits
 from llmspellfs.model.event import FIRST_PREV, line_hash, state_hash
+from llmspellfs.model.values import is_text
 from llmspellfs.service.arrival import new_entry, session_row
 from llmspellfs.storage.archive import ArchiveReader
 
@@ -83,6 +84,8 @@ class Forged:
     entries: Records
     checkpoints: Records
     contents: dict[str, bytes] = field(default_factory=dict)
+    numbering_shift: int = 0
+    """What all events hashed is that far from the numbers in the records."""
 
     def entry(self, name: str) -> dict[str, Any]:
         """Return the live record of *name*."""
@@ -110,15 +113,18 @@ class Forged:
 
     def _cover(self) -> None:
         """Have each event cover the row that begins with it, as far as that can be a row."""
+        if self.numbering_shift:
+            self.session["numbering"] = [{"until": None, "shift": self.numbering_shift}]
         for record, state in self._states():
             if 0 < record["seq_from"] <= len(self.events):
                 self.events[record["seq_from"] - 1]["state"] = state
 
     def _states(self) -> Iterator[tuple[dict[str, Any], str]]:
+        shift = self.numbering_shift
         for record in self.rows + self.entries:
             try:
                 if "kind" in record:
-                    state = new_entry(record, 0, record["folder"], record["ino"]).state
+                    state = new_entry(record, 0, record["folder"] + shift, record["ino"] + shift).state
                 else:
                     state = session_row(record).state
                 yield record, state_hash(state)
@@ -129,7 +135,8 @@ class Forged:
         prev, lines = FIRST_PREV, []
         for event in self.events:
             event["prev"] = prev
-            lines.append(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+            line = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+            lines.append(line if is_text(line) else json.dumps(event, separators=(",", ":")))
             prev = line_hash(lines[-1])
         self.session["head"] = prev
         return "".join(f"{line}\n" for line in lines).encode()
@@ -147,6 +154,18 @@ def forged(archive: bytes, change: Callable[[Forged], object] = lambda _: None) 
     )  # fmt: skip
     change(made)
     return made.archive()
+
+
+def joined(archives: list[bytes]) -> bytes:
+    """Return one archive of all sessions in *archives*, each of one session."""
+    found = sorted(members(archive) for archive in archives)
+    found.sort(key=lambda one: one[1][0])
+    manifest = json.loads(found[0][0][1])
+    manifest["sessions"] = [json.loads(one[0][1])["sessions"][0] for one in found]
+    contents = {name: data for one in found for name, data in one if name.startswith("contents/")}
+    manifest["contents"] = {"count": len(contents), "bytes": sum(map(len, contents.values()))}
+    parts = [part for one in found for part in one[1:] if part[0].startswith("sessions/")]
+    return packed([("manifest.json", json.dumps(manifest).encode()), *parts, *sorted(contents.items())])
 
 
 def _lines(records: Records) -> bytes:

@@ -17,11 +17,24 @@ from zstandard import ZstdError
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, LimitExceeded, NotFound, SpellError, TooLarge
+from llmspellfs.errors import (
+    AlreadyExists,
+    Corrupt,
+    InvalidValue,
+    LimitExceeded,
+    NotFound,
+    SpellError,
+    TooLarge,
+    Vanished,
+)
+from llmspellfs.model import archive as archive_model
 from llmspellfs.model.archive import Limits
 from llmspellfs.model.artifact import Ownership
+from llmspellfs.service import arrival, parents
+from llmspellfs.service.creation import NewSession
 from llmspellfs.service.paths import Place
-from tests.service.archives import Forged, export, forged, header, members, packed, plain, take, tar, zst
+from llmspellfs.storage import sessions
+from tests.service.archives import Forged, export, forged, header, joined, members, packed, plain, take, tar, zst
 from tests.service.histories import Histories, at, live, place
 
 BIG = os.urandom(1 << 20) * 3
@@ -218,12 +231,100 @@ def test_a_taken_directory_name_and_a_parent_left_behind_are_told_in_the_trail(s
     assert other.upkeep.verify(kid.id)[0].problem is None
 
 
+def test_thousands_of_one_name_are_not_looked_up_thousands_of_times_each(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (store, other):
+        each.sessions.create_many([NewSession("x")] * 100)
+    looked = _counted(monkeypatch, sessions, "dirname_taken")
+    made = take(other, export(store, *(session.id for session in store.sessions.list()))).sessions
+    assert {one.dirname for one in made} == {f"x~{number}" for number in range(101, 201)}
+    assert len(looked) <= 400
+
+
+def test_long_names_that_are_cut_to_one_are_not_looked_up_quadratically(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (store, other):
+        each.sessions.create_many([NewSession("x" * 300 + str(number)) for number in range(100)])
+    looked = _counted(monkeypatch, sessions, "dirname_taken")
+    take(other, export(store, *(session.id for session in store.sessions.list())))
+    assert len(looked) <= 400
+
+
+def test_a_long_line_of_ancestors_is_gone_up_once(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    above = None
+    for number in range(100):
+        above = store.sessions.create(f"s{number}", parent=above).id
+    archive = export(store, *(session.id for session in store.sessions.list()))
+    looked = _counted(monkeypatch, parents, "_find")
+    take(other, archive)
+    assert len(looked) <= 300
+    assert [other.sessions.get(f"s{number}").parent_session_id is None for number in (0, 1, 99)] == [True, False, False]
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, room: Any, name: str) -> list[object]:
+    """Return a list that grows with each call of the function *name* in *room*."""
+    calls: list[object] = []
+    real = getattr(room, name)
+
+    def counted(*args: Any, **how: Any) -> Any:
+        calls.append(args)
+        return real(*args, **how)
+
+    monkeypatch.setattr(room, name, counted)
+    return calls
+
+
+@pytest.mark.parametrize("tail", [0, 3])
+def test_one_session_of_a_circle_is_left_without_a_parent(store: Store, other: Store, tail: int) -> None:
+    ids = [store.sessions.create(f"s{number}").id for number in range(4 + tail)]
+    above = {one: ids[(number + 1) % 4] if number < 4 else ids[number - 1] for number, one in enumerate(ids)}
+
+    def below(one: str) -> Callable[[Forged], object]:
+        return lambda f: f.rows[0].update(parent=above[one])
+
+    archive = joined([forged(export(store, one), below(one)) for one in ids])
+    take(other, archive)
+    found = {one: other.sessions.get(one).parent_session_id for one in ids}
+    parted = min(ids[:4])
+    assert found == {**above, parted: None}
+
+
 def test_what_the_store_has_is_not_stored_again(store: Store, clock: list[int]) -> None:
     fill(store, clock)
     before = store.upkeep.stats().stored_bytes
     report = take(store, export(store, "q4"), name="copy")
     assert report.known == 2
     assert store.upkeep.stats().stored_bytes == before
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_content_that_is_condemned_just_before_it_is_used_stays_or_is_missed(
+    store: Store, other: Store, clock: list[int], monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    ref = fill(store, clock)
+    find = arrival._find_contents
+
+    def find_and_condemn(engine: Any, staging: Any, **how: Any) -> None:
+        find(engine, staging, **how)
+        with other.engine.index.write() as db:
+            db.execute("UPDATE content SET condemned_ns = 1")
+            if ends:
+                db.execute("DELETE FROM content WHERE size = 5")
+
+    monkeypatch.setattr(arrival, "_find_contents", find_and_condemn)
+    if ends:
+        with pytest.raises(Vanished):
+            take(other, export(store, "q4"))
+        assert [session.dirname for session in other.sessions.list()] == ["there"]
+        with other.engine.index.write() as db:
+            db.execute("UPDATE content SET condemned_ns = NULL")
+        return
+    take(other, export(store, "q4"))
+    with other.engine.index.read() as db:
+        assert db.execute("SELECT size FROM content WHERE condemned_ns IS NOT NULL").fetchall() == [(4,)]
+    assert live(other, ref) == live(store, ref)
 
 
 def test_a_dry_run_verifies_and_makes_nothing(store: Store, other: Store, clock: list[int]) -> None:
@@ -473,8 +574,14 @@ def _deep(f: Forged) -> None:
 
 
 def _far_apart(f: Forged) -> None:
-    _set(f.entry("b"), ino=1 << 60)
-    _add(f.inodes, f.inodes[0], ino=1 << 60)
+    ino = f.session["ino"] + (1 << 40) + 1
+    f.inodes.pop(next(n for n, one in enumerate(f.inodes) if one["ino"] == f.entry("b")["ino"]))
+    _set(f.entry("b"), ino=ino)
+    _add(f.inodes, f.inodes[0], ino=ino)
+
+
+def _event(f: Forged, kind: str) -> dict[str, Any]:
+    return next(one for one in f.events if one["kind"] == kind)
 
 
 HOSTILE_RECORDS: dict[str, Callable[[Forged], object]] = {
@@ -558,6 +665,24 @@ HOSTILE_RECORDS: dict[str, Callable[[Forged], object]] = {
     "an event at no time": lambda f: _set(f.events[-1], at="soon"),
     "an event in the year 9999": lambda f: _set(f.events[-1], at="9999-01-01T00:00:00.000000Z"),
     "an event that is true": lambda f: _set(f.events[0], seq=True),
+    "an event of nobody": lambda f: f.events[1].pop("actor"),
+    "an event by a list": lambda f: _set(f.events[1], actor=["uid:0"]),
+    "an event through no door": lambda f: f.events[1].pop("door"),
+    "an event about a number": lambda f: _set(f.events[1], name=1),
+    "an event that names half a character": lambda f: _set(f.events[1], name="\udcff"),
+    "an event that is not a number": lambda f: _set(f.events[1], more=float("nan")),
+    "a deep event": lambda f: _set(f.events[1], more=json.loads("[" * 100 + "]" * 100)),
+    "a deletion of nothing": lambda f: _event(f, "artifact.deleted").pop("sequence"),
+    "a deletion of a huge sequence": lambda f: _set(_event(f, "artifact.deleted"), sequence=1 << 64),
+    "moved in from nowhere": lambda f: _set(_event(f, "artifact.deleted"), kind="artifact.moved_in"),
+    "moved out to a number": lambda f: _set(_event(f, "artifact.deleted"), kind="artifact.moved_out", to=7),
+    "moved out to half a place": lambda f: _set(
+        _event(f, "artifact.deleted"), kind="artifact.moved_out", to={"session": "x"}
+    ),
+    "a fork of nothing": lambda f: _set(_event(f, "artifact.deleted"), kind="session.forked"),
+    "a version that is almost the last": lambda f: _set(f.entry("b"), version=(1 << 63) - 2),
+    "a sequence that is almost the last": lambda f: _set(f.session, next_sequence=(1 << 63) - 2),
+    "a checkpoint that is almost the last": lambda f: _set(f.checkpoints[-1], number=(1 << 63) - 2),
 }  # fmt: skip
 
 
@@ -566,6 +691,41 @@ def test_records_that_cannot_be_are_refused_though_all_hashes_fit(
     what: str, sound: bytes, refused: Callable[..., str]
 ) -> None:
     assert refused(forged(sound, HOSTILE_RECORDS[what])).startswith("corrupt: archive: ")
+
+
+def test_the_inode_numbers_of_all_sessions_together_are_bounded(
+    sound: bytes, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_model, "MAX_SPANS", 3)
+    assert "too far apart" in refused(sound)
+
+
+def test_no_import_takes_the_inode_numbers_that_new_files_need(sound: bytes, refused: Callable[..., str]) -> None:
+    with open_store(None, config=Config(), backend="memory") as other:
+        with other.engine.index.write() as db:
+            db.execute("UPDATE store SET value = ? WHERE key = 'next_ino'", (archive_model.MAX_INO - 3,))
+        before = dump(other)
+        with pytest.raises(LimitExceeded, match="inode numbers"):
+            take(other, sound)
+        assert dump(other) == before
+        other.sessions.create("new")
+        other.artifacts.put("new", "a", b"a")
+        assert other.upkeep.fsck().problems == ()
+
+
+def test_numberings_as_far_from_one_another_as_they_may_be_are_taken(sound: bytes) -> None:
+    """Neither they nor what is added to them is beyond 63 bits."""
+    far = archive_model.MAX_INO - 1000
+
+    def change(f: Forged) -> None:
+        by = -far - f.session["ino"]
+        for record in (*f.inodes, *f.entries, f.session):
+            record |= {key: record[key] + by for key in ("ino", "folder") if key in record}
+        f.numbering_shift = archive_model.MAX_INO
+
+    with open_store(None, config=Config(), backend="memory") as other:
+        take(other, forged(sound, change))
+        assert other.upkeep.fsck().problems == ()
 
 
 def test_a_rewritten_line_is_refused(sound: bytes, refused: Callable[..., str]) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,17 @@ def heard(subscription: Subscription) -> list[str]:
     while (message := subscription.receive()) is not None:
         names.append(message.name)
     return names
+
+
+@pytest.mark.parametrize("line", ["{}", "no JSON", '"x"'])
+def test_an_event_whose_line_was_altered_does_not_stop_a_subscriber(tmp_path: Path, line: str) -> None:
+    with open_store(tmp_path / "store", config=Config()) as store:
+        subscription = store.messages.subscribe("*")
+        store.sessions.create("s")
+        store.sessions.save("s")
+        with store.engine.index.write() as db:
+            db.execute("UPDATE event SET line = ? WHERE seq = 1", (line,))
+        assert heard(subscription) == ["session.created", "session.saved"]
 
 
 def test_a_subscriber_hears_what_happens_after_it(store: Store) -> None:

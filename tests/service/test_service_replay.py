@@ -9,13 +9,15 @@ from contextlib import closing
 import pytest
 from hypothesis import HealthCheck, settings
 
-from llmspellfs import Store
+from llmspellfs import Store, open_store
+from llmspellfs.config import Config
 from llmspellfs.errors import InvalidValue, NotAllowed, NotFound, StoreBusy
 from llmspellfs.model.point import Point
 from llmspellfs.model.replay import Mode, Replayed, Step, Wanted
 from llmspellfs.model.run import RunScript
 from llmspellfs.service.rerunning import Ended
 from llmspellfs.service.timeline import timeline
+from tests.service.archives import export, take
 from tests.service.histories import OWN, Histories, draft, live, past, place
 
 DAY = 86400 * 10**9
@@ -62,6 +64,21 @@ def test_an_exact_replay_makes_a_session_that_is_the_same(store: Store, clock: l
     assert (again.tree, again.versions, again.status) == (made.tree, made.versions, made.status)
     assert {**again.fields, "name": "s"} == made.fields
     assert [one.label for one in store.sessions.checkpoints("s replay")] == ["half"]
+
+
+def test_a_session_that_came_out_of_archives_replays_as_where_it_was_made(store: Store, clock: list[int]) -> None:
+    session = fill(store, clock)
+    archive = export(store, "s")
+    for _ in range(2):
+        with open_store(None, config=Config(), backend="memory") as other:
+            other.sessions.create("there")
+            take(other, archive)
+            other.sessions.resume(session)
+            other.artifacts.put(session, "more/here", b"new")
+            for wanted in (Wanted(), Wanted(checkpoint=1), Wanted(Mode.SIMULATE)):
+                assert [str(one) for one in other.replays.replay(session, wanted).mismatches] == []
+            other.sessions.suspend(session)
+            archive = export(other, session)
 
 
 def test_its_past_can_be_looked_at_and_its_trail_says_what_it_is_of(store: Store, clock: list[int]) -> None:
