@@ -130,7 +130,7 @@ class LostFound:
         path = self._path(self.get(item_id).id)
         try:
             with disk_errors(path):
-                return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+                return os.fdopen(disk.open_file(path), "rb")
         except FileNotFoundError:
             raise NotFound("lost item", item_id) from None
 
@@ -169,8 +169,7 @@ class LostFound:
 def read_description(path: StrPath) -> dict[str, Any]:
     """Return the JSON object in the file *path*, empty where there is none that can be read."""
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags), "rb") as file:
+        with os.fdopen(disk.open_file(path), "rb") as file:
             known = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return {}
@@ -184,7 +183,7 @@ def _text(value: object) -> str | None:
 def _synced(path: StrPath) -> str:
     """Return *path*, the file's bytes and its mode of an uncommitted one durable; raise NotFound."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = disk.open_file(path)
     except FileNotFoundError:
         raise NotFound("file", os.fspath(path)) from None
     try:

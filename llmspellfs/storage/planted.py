@@ -2,8 +2,8 @@
 
 A store's own names are plain files and folders. Whoever could write to the folder before may have made one of them a
 symbolic link to a file of its later owner's, or a FIFO at which opening waits for ever. Such a store is not opened.
-Files further down need no look here: they are made anew under names that are free, read without following links,
-and replaced by renaming over them.
+Files further down need no look here: they are made anew under names that are free, read without following links
+and without waiting (`disk.open_file`), and replaced by renaming over them.
 """
 
 from __future__ import annotations

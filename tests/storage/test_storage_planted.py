@@ -15,7 +15,9 @@ from blake3 import blake3
 
 from llmspellfs import open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import SpellError, StoreUnusable
+from llmspellfs.errors import Corrupt, SpellError, StoreUnusable
+from llmspellfs.model.event import Origin
+from llmspellfs.service.repair import repair
 from llmspellfs.storage import mounts
 from llmspellfs.storage.lost import read_description
 
@@ -43,10 +45,10 @@ def untouched(folder: Path) -> list[tuple[str, bytes, int, int]]:
     ]
 
 
-def use(path: Path) -> None:
+def use(path: Path, name: str = "desk") -> None:
     """Do with the store at *path* what writes to every part of its folder."""
     with open_store(path, config=Config()) as store:
-        session = store.sessions.create("desk")
+        session = store.sessions.create(name)
         store.artifacts.put(session.id, "large", LARGE)
         store.artifacts.put(session.id, "small", b"x")
         lost = store.engine.rooms.lost
@@ -110,6 +112,42 @@ def test_a_fifo_is_no_reason_to_wait_for_ever(tmp_path: Path, name: str) -> None
     os.mkfifo(path / name)
     with pytest.raises(StoreUnusable):
         use(path)
+
+
+FURTHER_DOWN = (
+    f"blobs/{HASH[:2]}/{HASH}",
+    f"lost+found/{'ab' * 8}",
+    f"lost+found/{'ab' * 8}.json",
+    "reserve/room",
+    "reserve/1",
+    "spool/999999-0123456789abcdef/lock",
+    "spool/999999-0123456789abcdef/1",
+    f"quarantine/20260101T000000Z/blobs/{HASH[:2]}/{HASH}",
+)
+
+
+@pytest.mark.parametrize("name", FURTHER_DOWN)
+def test_a_fifo_further_down_is_harm_and_no_reason_to_wait_for_ever(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "store"
+    with open_store(path, config=Config()) as store:
+        session = store.sessions.create("desk")
+        artifact = store.artifacts.put(session.id, "large", LARGE)
+    (path / name).unlink(missing_ok=True)
+    if name.startswith("quarantine"):  # where a repair looks for what is missing
+        (path / f"blobs/{HASH[:2]}/{HASH}").unlink()
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path / name)
+    with open_store(path, config=Config()) as store:
+        if name.startswith("blobs"):
+            with pytest.raises(Corrupt, match="not a file"):
+                store.artifacts.read(artifact)
+            assert store.upkeep.scrub().harmed
+        for item in store.upkeep.lost():
+            with pytest.raises(Corrupt, match="not a file"):
+                list(store.upkeep.read_lost(item.id))
+        store.upkeep.fsck()
+    repair(path, Config(), origin=Origin("uid:0", "cli"))
+    use(path, "chair")
 
 
 @pytest.mark.parametrize(
