@@ -19,7 +19,7 @@ from llmspellfs.storage.content import ChunkCache
 from llmspellfs.storage.index import Index
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.mounts import check_place
-from llmspellfs.storage.planted import check_own, take_over
+from llmspellfs.storage.planted import check_own, keep_private, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
 from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
@@ -164,6 +164,8 @@ def _make_folder(path: Path) -> None:
             if foreign:
                 raise StoreUnusable(path, f"not empty, and no store: it has {foreign[0]!r}")
             take_over(path)
+        elif not is_new:
+            keep_private(path)
     except NotADirectoryError:
         raise StoreUnusable(path, "part of the path is a file") from None
     except OSError as error:

@@ -261,6 +261,52 @@ def test_a_folder_that_others_could_read_is_closed_to_them_when_it_becomes_a_sto
     check_modes(tmp_path / "store")
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o711, 0o770])
+def test_a_store_that_others_may_look_into_is_closed_to_them_by_who_opens_it_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    path = tmp_path / "store"
+    use(path)
+    path.chmod(mode)
+    open_store(path, config=Config()).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert f"others than its owner could use it ({mode:04o})" in caplog.text
+    caplog.clear()
+    open_store(path, config=Config()).close()
+    assert caplog.text == ""
+
+
+def test_a_store_whose_mode_cannot_be_set_is_used_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chmod(name: str, path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    path = tmp_path / "store"
+    use(path)
+    path.chmod(0o755)
+    monkeypatch.setattr("llmspellfs.storage.disk.chmod", chmod)
+    open_store(path, config=Config()).close()
+    assert "others than its owner could use it (0755)" in caplog.text
+    assert "cannot now" not in caplog.text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give something to another user")
+@pytest.mark.parametrize("name", ["", "index.db"])
+def test_a_store_of_another_user_is_refused_and_root_hears_whose_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "store"
+    use(path)
+    os.chown(path / name, 65534, 65534)
+    use(path, "chair")
+    assert "belongs to another user (uid 65534), who cannot use what root adds" in caplog.text
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    os.chown(path / {"": "index.db", "index.db": ""}[name], 1000, 1000)
+    with pytest.raises(StoreUnusable, match=r"belongs to another user \(uid 65534\)"):
+        open_store(path, config=Config())
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give something to another user")
 @pytest.mark.parametrize("name", ["", "blobs", "opening.lock"])
 def test_no_store_is_made_of_what_belongs_to_another_user(tmp_path: Path, name: str) -> None:
