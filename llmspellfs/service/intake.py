@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import contents, disk
+from llmspellfs.storage import contents, disk, inherited
 from llmspellfs.storage.disk import Buffer
 from llmspellfs.storage.ingest import INLINE_LIMIT, Ingest, Room, Staged, stage_bytes
 from llmspellfs.storage.spool import SpoolFile
@@ -53,6 +53,7 @@ class Intake:
     def __init__(self, engine: Engine) -> None:
         """Work on *engine*'s store."""
         self._engine = engine
+        self._losing = inherited.lock()
 
     def stage(
         self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None, *, trusting: bool = True
@@ -111,9 +112,18 @@ class Intake:
         return file
 
     def lose(self, source: str | bytes, session_id: str | None, name: str, why: str) -> str | None:
-        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory."""
-        lost = self._engine.rooms.lost
-        return None if lost is None else lost.add(source, session_id, name, why, self._engine.now())
+        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory.
+
+        Raises NoSpace, and LimitExceeded where lost+found holds as much as a quota allows.
+        """
+        lost, quota = self._engine.rooms.lost, self._engine.quota
+        if lost is None:
+            return None
+        with self._losing:
+            if quota is not None:
+                size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+                quota.check_lost(lost.list(), session_id, size)
+            return lost.add(source, session_id, name, why, self._engine.now())
 
     def _is_known(self, chunk_hash: bytes) -> bool:
         with self._engine.index.read() as db:

@@ -23,6 +23,10 @@ from llmspellfs.storage import disk
 from llmspellfs.storage.disk import StrPath, disk_errors
 
 FOLDER = "lost+found"
+_BESIDE = 4096
+"""Bytes that an item takes of the disk beside its own: its description's, and what the last block has too many."""
+PART = "; this is a part: a write was refused"
+"""What ends the reason of bytes that are not all that was to be written."""
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -37,6 +41,21 @@ class LostItem:
     at_ns: int
     """When they were lost, or last written."""
     why: str
+
+    @property
+    def taken(self) -> int:
+        """Bytes that it takes of the disk."""
+        return taken(self.size)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether more was to be written, and refused."""
+        return self.why.endswith(PART)
+
+
+def taken(size: int) -> int:
+    """Return the bytes that an item of *size* takes of the disk."""
+    return size + _BESIDE
 
 
 class LostFound:
