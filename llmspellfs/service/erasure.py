@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from llmspellfs.errors import NotFound, SpellError
@@ -41,11 +41,17 @@ _UNLINKED = 32
 """Files that are unlinked while the write lock is held."""
 
 
-def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeReport:
-    """Erase *session*'s rows and metadata, and content that nothing else uses; its trail stays. Raises NotFound."""
+def purge_session(
+    engine: Engine, session: Session, by: Origin | None, *, first: Callable[[Transaction], None] = lambda _: None
+) -> PurgeReport:
+    """Erase *session*'s rows and metadata, and content that nothing else uses; its trail stays.
+
+    *first* is called in the transaction that decides it, and may refuse by raising. Raises NotFound, StoreBusy.
+    """
     gone, rows = Gone(), _row_ids(engine, session.sid, None)
     with turns.shared(engine.rooms.path, turns.ERASING):
         with engine.write(by, durable=True, frees=True) as tx:
+            first(tx)
             found = sessions.load_any(tx.db, session.sid)
             if found is None or replay.is_purged(tx.db, session.sid):
                 raise NotFound("session", session.dirname)
