@@ -48,6 +48,7 @@ def purge_session(
 
     *first* is called in the transaction that decides it, and may refuse by raising. Raises NotFound, StoreBusy.
     """
+    engine.check_writable()
     gone, rows = Gone(), _row_ids(engine, session.sid, None)
     with turns.shared(engine.rooms.path, turns.ERASING):
         with engine.write(by, durable=True, frees=True) as tx:
@@ -67,6 +68,7 @@ def purge_session(
 
 def purge_artifact(engine: Engine, session: Session, sequence: int, by: Origin | None) -> PurgeReport:
     """Erase every version of the artifact *sequence* of *session*, and content that nothing else uses."""
+    engine.check_writable()
     gone, rows = Gone(), _row_ids(engine, session.sid, sequence)
     with turns.shared(engine.rooms.path, turns.ERASING):
         with engine.write(by, durable=True, frees=True) as tx:
@@ -172,8 +174,9 @@ def _go_to_the_end(engine: Engine, purge: Purge, gone: Gone) -> PurgeReport:
         _log.warning("the next who opens the store goes on with the purge: %s", error.message)
     with engine.index.read() as db:
         left = set(erasing.doomed(db))
+    unlinked = tuple(chunk for chunk in gone.files if chunk not in left and engine.rooms.blobs.put_ns(chunk) is None)
     return PurgeReport(
-        tuple(chunk for chunk in gone.files if chunk not in left), gone.freed, tuple(gone.contents), gone.shared,
+        unlinked, gone.freed, tuple(gone.contents), gone.shared,
         gone.rows, gone.labels, gone.words, gone.messages, tuple(lost), tuple(open_files),
         tuple(traces.copies(engine.rooms.path)), is_ended,
     )  # fmt: skip
@@ -255,7 +258,7 @@ def unlink_chunks(engine: Engine, hashes: Iterable[str], *, put_before_ns: int |
 
     Whoever needs one meanwhile looks under the same lock whether it is there. A file that was put at *put_before_ns* or
     later is left alone: somebody is about to name it. Those that were doomed are so no more, once their absence
-    survives power loss.
+    survives power loss, or since they are in use again.
     """
     gone, chunks = list[str](), list(hashes)
     if not chunks:
