@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmspellfs.errors import NoSpace, StoreUnusable
+from llmspellfs.errors import NoSpace, ReadOnly, StoreUnusable
 from llmspellfs.storage import disk, turns
 from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
 from llmspellfs.storage.content import ChunkCache
@@ -186,9 +186,13 @@ def _make_new(path: Path) -> None:
 def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
     """Let one process at a time make, migrate or replace the index of the store at *path*.
 
-    Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names.
+    Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names, and
+    ReadOnly where it cannot be written to.
     """
     check_own(path)
+    why = _why_read_only(path)
+    if why is not None:
+        raise ReadOnly(f"the store {path}: {why}")
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = disk.open_lock("opening.lock", path / "opening.lock", flags, 0o600)
