@@ -34,6 +34,16 @@ def size(text: str) -> int:
         raise click.BadParameter(error.message) from None
 
 
+def age(text: str) -> int:
+    """Return the nanoseconds of an age such as `30m`, `2h` or `7d`."""
+    from llmspellfs.model.times import parse_age
+
+    found = parse_age(text)
+    if found is None:
+        raise click.BadParameter(f"expected an age such as 2h or 7d, not {text!r}")
+    return found
+
+
 def parse_metadata(pairs: Iterable[str]) -> dict[str, Any] | None:
     """Return the object that `KEY=VALUE` words say, or None where there are none.
 

@@ -10,6 +10,7 @@ from llmspellfs.cli.views import Column, View, human_size, iso, short_time
 from llmspellfs.model.shown import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from llmspellfs.config import Config
@@ -80,7 +81,7 @@ def stats_shown(stats: Stats) -> dict[str, Any]:
         "stored": within(stats.stored_bytes, stats.storage_quota),
         "index": human_size(stats.index_bytes),
         "events": stats.events,
-        "lost": stats.lost,
+        "lost": f"{count(stats.lost, 'item')} ({human_size(stats.lost_bytes)})" if stats.lost else 0,
         "scrubbed": _scrubbed(stats),
     }
 
@@ -163,29 +164,33 @@ def chain_line(report: ChainReport) -> str:
     return f"{report.dirname}: {count(report.events, 'event')}, unbroken"
 
 
-def lost_json(lost: LostItem) -> dict[str, Any]:
-    """Return what is known of one lost item."""
+def lost_json(lost: LostItem, dirname: str | None) -> dict[str, Any]:
+    """Return what is known of one lost item, which was meant for the session *dirname* if there is one."""
     return {
         "id": lost.id,
         "session": lost.session,
+        "dirname": dirname,
         "name": lost.name,
         "size": lost.size,
         "at": iso(lost.at_ns),
         "why": lost.why,
+        "part": lost.is_part,
     }
 
 
-LOST: View[LostItem] = View(
-    (
-        Column("ID", lambda lost: lost.id),
-        Column("SESSION", lambda lost: lost.session or ""),
-        Column("NAME", lambda lost: lost.name or ""),
-        Column("SIZE", lambda lost: human_size(lost.size), is_number=True),
-        Column("AT", lambda lost: short_time(lost.at_ns)),
-        Column("WHY", lambda lost: lost.why),
-    ),
-    lost_json,
-)
+def lost_view(dirname: Callable[[LostItem], str | None]) -> View[LostItem]:
+    """Return how lost items are listed; *dirname* gives the session that one was meant for."""
+    return View(
+        (
+            Column("ID", lambda lost: lost.id),
+            Column("SESSION", lambda lost: dirname(lost) or lost.session or ""),
+            Column("NAME", lambda lost: lost.name or ""),
+            Column("SIZE", lambda lost: human_size(lost.size), is_number=True),
+            Column("AT", lambda lost: short_time(lost.at_ns)),
+            Column("WHY", lambda lost: lost.why),
+        ),
+        lambda lost: lost_json(lost, dirname(lost)),
+    )
 
 
 def config_json(config: Config, path: Path) -> dict[str, Any]:

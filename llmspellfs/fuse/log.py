@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import TextIO
 
 FILE_NAME = "mount.log"
 
 _MOST_BYTES = 8 << 20
+"""What makes the file large: it is moved aside then, in the place of the one before."""
+_REPEAT_SECONDS = 60.0
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
@@ -29,30 +31,82 @@ class SafeFormatter(logging.Formatter):
         return "\n".join(f"    {_visible(line)}" for line in text.splitlines())
 
 
+class _Bounded(logging.StreamHandler[TextIO]):
+    """Writes to standard error, which is the file *path*; it begins that anew when it is large, and says repeats once.
+
+    Several mounts write to one file: whoever finds it large first moves it aside, and the others follow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Write to *path*, which standard error is already."""
+        super().__init__()
+        self._path = path
+        self._last: tuple[object, ...] = ()
+        self._said, self._more = 0.0, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*, unless it is the last one again within a minute: such are counted."""
+        what = (record.name, record.levelno, record.getMessage(), record.exc_info and record.exc_info[0])
+        if what == self._last and record.created < self._said + _REPEAT_SECONDS:
+            self._more += 1
+            return
+        with contextlib.suppress(OSError):  # the log goes on where it is
+            self._renew()
+        if self._more:
+            count = f"the line above came {self._more} times more"
+            super().emit(logging.LogRecord(record.name, logging.INFO, "", 0, count, None, None))
+        self._last, self._said, self._more = what, record.created, 0
+        super().emit(record)
+
+    def _renew(self) -> None:
+        if os.fstat(2).st_size <= _MOST_BYTES:
+            return
+        fcntl.flock(2, fcntl.LOCK_EX)
+        try:
+            if self._path.exists() and os.path.samestat(os.lstat(self._path), os.fstat(2)):
+                _move_aside(self._path)
+            descriptor = _opened(self._path, _FLAGS)
+        finally:
+            fcntl.flock(2, fcntl.LOCK_UN)
+        _take(descriptor)
+
+
 def log_to_store(store: Path) -> None:
     """Send the log, and C libraries' standard error, to *store*'s `mount.log`, which only its owner reads."""
     path = store / FILE_NAME
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > _MOST_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-    _send_to(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
+            _move_aside(path)
+    _take(_opened(path, _FLAGS))
+    _log_by(_Bounded(path))
 
 
 def log_to_nowhere() -> None:
     """Let go of standard error, which was the starter's: a store that cannot be written to keeps no log."""
-    _send_to(os.devnull, os.O_WRONLY)
-
-
-def _send_to(path: str | os.PathLike[str], flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+    _take(_opened(os.devnull, os.O_WRONLY))
     log_to_stderr()
 
 
 def log_to_stderr() -> None:
     """Send the log to standard error."""
-    handler = logging.StreamHandler()
+    _log_by(logging.StreamHandler())
+
+
+def _move_aside(path: Path) -> None:
+    path.replace(path.with_suffix(".log.1"))
+
+
+def _opened(path: str | os.PathLike[str], flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _take(descriptor: int) -> None:
+    """Make *descriptor* standard error."""
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _log_by(handler: logging.Handler) -> None:
     handler.setFormatter(SafeFormatter(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llmspellfs.config import Config
-from llmspellfs.errors import NotFound, SessionNotActive
+from llmspellfs.errors import NotFound, ReadOnly, SessionNotActive
 from llmspellfs.model.artifact import Artifact
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session
@@ -101,6 +101,11 @@ class Engine:
     def witness(self) -> Witness | None:
         """What follows the work of this thread, if anything does."""
         return self.witnesses.get(threading.get_ident()) if self.witnesses else None
+
+    def check_writable(self) -> None:
+        """Raise ReadOnly where the store's folder cannot be written to."""
+        if self.rooms.read_only is not None:
+            raise ReadOnly(f"the store {self.rooms.path}: {self.rooms.read_only}")
 
     def write(self, by: Origin | None = None, *, durable: bool = False, inos: int = 32, frees: bool = False) -> Work:
         """Run one write transaction as *by*; its events and numbers are written before it commits.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from llmspellfs.errors import NotFound, SpellError
@@ -48,11 +48,18 @@ def turn(engine: Engine) -> AbstractContextManager[None]:
     return turns.shared(engine.rooms.path, turns.ERASING, engine.index.busy_seconds)
 
 
-def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeReport:
-    """Erase *session*'s rows and metadata, and content that nothing else uses; its trail stays. Raises NotFound."""
+def purge_session(
+    engine: Engine, session: Session, by: Origin | None, *, first: Callable[[Transaction], None] = lambda _: None
+) -> PurgeReport:
+    """Erase *session*'s rows and metadata, and content that nothing else uses; its trail stays.
+
+    *first* is called in the transaction that decides it, and may refuse by raising. Raises NotFound, StoreBusy.
+    """
+    engine.check_writable()
     gone, rows = Gone(), _row_ids(engine, session.sid, None)
     with turn(engine):
         with engine.write(by, durable=True, frees=True) as tx:
+            first(tx)
             found = sessions.load_any(tx.db, session.sid)
             if found is None or replay.is_purged(tx.db, session.sid):
                 raise NotFound("session", session.dirname)
@@ -68,6 +75,7 @@ def purge_session(engine: Engine, session: Session, by: Origin | None) -> PurgeR
 
 def purge_artifact(engine: Engine, session: Session, sequence: int, by: Origin | None) -> PurgeReport:
     """Erase every version of the artifact *sequence* of *session*, and content that nothing else uses."""
+    engine.check_writable()
     gone, rows = Gone(), _row_ids(engine, session.sid, sequence)
     with turn(engine):
         with engine.write(by, durable=True, frees=True) as tx:
@@ -180,8 +188,9 @@ def _go_to_the_end(engine: Engine, purge: Purge, gone: Gone) -> PurgeReport:
         _log.warning("the next who opens the store goes on with the purge: %s", error.message)
     with engine.index.read() as db:
         left = set(erasing.doomed(db))
+    unlinked = tuple(chunk for chunk in gone.files if chunk not in left and engine.rooms.blobs.put_ns(chunk) is None)
     return PurgeReport(
-        tuple(chunk for chunk in gone.files if chunk not in left), gone.freed, tuple(gone.contents), gone.shared,
+        unlinked, gone.freed, tuple(gone.contents), gone.shared,
         gone.rows, gone.labels, gone.words, gone.messages, tuple(lost), tuple(open_files),
         tuple(traces.copies(engine.rooms.path)), is_ended,
     )  # fmt: skip
@@ -263,7 +272,7 @@ def unlink_chunks(engine: Engine, hashes: Iterable[str], *, put_before_ns: int |
 
     Whoever needs one meanwhile looks under the same lock whether it is there. A file that was put at *put_before_ns* or
     later is left alone: somebody is about to name it. Those that were doomed are so no more, once their absence
-    survives power loss.
+    survives power loss, or since they are in use again.
     """
     gone, chunks = list[str](), list(hashes)
     if not chunks:

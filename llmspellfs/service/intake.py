@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import contents, disk
+from llmspellfs.storage import contents, disk, inherited
 from llmspellfs.storage.disk import Buffer
 from llmspellfs.storage.ingest import INLINE_LIMIT, Check, Ingest, Room, Staged, stage_bytes
 from llmspellfs.storage.read_back import ReadBack
@@ -56,6 +56,7 @@ class Intake:
         """Work on *engine*'s store."""
         self._engine = engine
         self._read_back = ReadBack(engine.rooms.blobs)
+        self._losing = inherited.lock()
 
     def stage(
         self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None, *, trusting: bool = True
@@ -131,12 +132,17 @@ class Intake:
     ) -> str | None:
         """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory.
 
-        *ino* and *sequence* as for `spool_file`.
+        *ino* and *sequence* as for `spool_file`. Raises NoSpace, and LimitExceeded where lost+found holds as much as a
+        quota allows.
         """
-        lost = self._engine.rooms.lost
+        lost, quota = self._engine.rooms.lost, self._engine.quota
         if lost is None:
             return None
-        return lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
+        with self._losing:
+            if quota is not None:
+                size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+                quota.check_lost(lost.list(), session_id, size)
+            return lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
 
     def _known(self, chunk_hash: bytes) -> Check | None:
         with self._engine.index.read() as db:

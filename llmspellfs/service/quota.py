@@ -2,7 +2,9 @@
 
 Each content and chunk counts once, as stored. What history retains counts, and in the store also what garbage
 collection has not taken yet. A transaction is refused only where it adds bytes: in a store beyond its quota everything
-is read, renamed and deleted as ever. Without a quota nothing here is called.
+is read, renamed and deleted as ever. What is refused goes to lost+found, which the same numbers hold for on its own:
+so bytes that a full quota refuses can be recovered, and a store takes twice its quota at most. Without a quota nothing
+here is called.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from llmspellfs.storage import usage
 from llmspellfs.storage.index import Connection, Index
 from llmspellfs.storage.ingest import Room
 from llmspellfs.storage.journal import Tally
+from llmspellfs.storage.lost import LostItem, taken
 from llmspellfs.storage.usage import Mark
 
 STORE, SESSION = "storage_quota", "session_quota"
@@ -52,6 +55,13 @@ class Quota:
         """Raise LimitExceeded where the transaction adds contents beyond what the store may take."""
         if self.storage and usage.added(db, since) and usage.count(db) > self.storage:
             raise LimitExceeded(STORE, self.storage)
+
+    def check_lost(self, lost: list[LostItem], session_id: str | None, size: int) -> None:
+        """Raise LimitExceeded where *lost* and *size* more bytes, meant for the session, are beyond a quota."""
+        its = [item for item in lost if item.session == session_id]
+        for key, limit, items in ((STORE, self.storage, lost), (SESSION, self.session, its)):
+            if limit and taken(size) + sum(item.taken for item in items) > limit:
+                raise LimitExceeded(key, limit)
 
     def room(self, index: Index) -> Room:
         """Return what one content may take that is on its way in; its session is not asked for what it has."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmspellfs.config import Rule
+from llmspellfs.errors import StoreBusy
 from llmspellfs.model.event import Origin
 from llmspellfs.model.retention import action_of, governing, is_held, is_ripe, judge, since_ns
 from llmspellfs.model.session import EVENT_KINDS, Session, Status, next_status
@@ -23,6 +24,10 @@ from llmspellfs.storage.sessions import SessionRow
 from llmspellfs.storage.timekeeping import RETAINED
 
 OPEN, CHANGED = "has files open for writing, or a script at work", "changed meanwhile"
+
+
+class _LeftAlone(Exception):
+    """Nothing is to be done to a session, for the reason given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +106,25 @@ class Retention:
         return replace(_deed(session, rule), left=OPEN if is_open else None)
 
     def _deal(self, session: Session, rule: Rule, is_busy: Callable[[int], bool], by: Origin | None) -> Deed:
-        deed = _deed(session, rule)
-        with self._engine.write(by, frees=True) as tx:
+        """Do what *rule* says in one transaction, a purge's first included, which others go on with where it is cut."""
+
+        def act(tx: Transaction) -> None:
             left = self._why_left(tx, session, rule, is_busy)
             if left is not None:
-                return replace(deed, left=left)
+                raise _LeftAlone(left)
             _act(tx, tx.session(session.sid), rule)
-        if rule.action != "purge":
-            return deed
-        gone = replace(session, deleted_ns=self._engine.now())
-        return replace(deed, freed=erasure.purge_session(self._engine, gone, by).freed)
+
+        deed = _deed(session, rule)
+        try:
+            if rule.action == "purge":
+                return replace(deed, freed=erasure.purge_session(self._engine, session, by, first=act).freed)
+            with self._engine.write(by, frees=True) as tx:
+                act(tx)
+        except _LeftAlone as why:
+            return replace(deed, left=str(why))
+        except StoreBusy as busy:
+            return replace(deed, left=busy.message)
+        return deed
 
     def _why_left(self, tx: Transaction, was: Session, rule: Rule, is_busy: Callable[[int], bool]) -> str | None:
         """Return why nothing may be done to the session now that nobody else can change it, or None."""

@@ -21,7 +21,7 @@ from llmspellfs.service.engine import Engine
 from llmspellfs.service.scrub import ScrubReport, ScrubState, scrub, scrub_state
 from llmspellfs.service.scrubber import Scrubber
 from llmspellfs.service.session_rules import find_trail
-from llmspellfs.storage import audit, contents, figures
+from llmspellfs.storage import audit, contents, figures, sessions
 from llmspellfs.storage.lost import LostFound, LostItem
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Stats:
     """What that takes, compressed."""
     index_bytes: int
     lost: int
+    """Items of lost+found."""
+    lost_bytes: int
     scrub: ScrubState
     storage_quota: int = 0
     """Of the stored bytes; 0: none."""
@@ -68,11 +70,11 @@ class Upkeep:
             counts = figures.counts(db)
             by_status = figures.by_status(db)
             size = figures.index_size(db)
-        path = self._engine.rooms.path
+        path, lost = self._engine.rooms.path, self.lost()
         return Stats(
             None if path is None else str(path), by_status, counts.artifacts, counts.versions, counts.events,
-            counts.logical_bytes, unique, stored, size, len(self.lost()), scrub_state(self._engine),
-            self._engine.config.storage_quota,
+            counts.logical_bytes, unique, stored, size, len(lost), sum(item.size for item in lost),
+            scrub_state(self._engine), self._engine.config.storage_quota,
         )  # fmt: skip
 
     def gc(
@@ -92,6 +94,8 @@ class Upkeep:
         read and write meanwhile. Raises StoreBusy, NoSpace, Corrupt, InvalidValue; NotAllowed where the clock seems to
         have jumped, unless *force* is given.
         """
+        if not dry_run:
+            self._engine.check_writable()
         collection = Collection(self._engine, numbers.seconds("grace_seconds", grace_seconds), progress)
         if not force:
             collection.check_clock()
@@ -100,10 +104,12 @@ class Upkeep:
     def scrub(self, percent: float = 100.0, *, progress: Progress | None = None) -> ScrubReport:
         """Read and hash all content again, or *percent* of it from where the scrub is; note what is harmed.
 
-        Raises StoreBusy where another process scrubs at the same time, InvalidValue.
+        Raises StoreBusy where another process scrubs at the same time, ReadOnly where nothing can be noted,
+        InvalidValue.
         """
         if not 0 < percent <= 100:
             raise InvalidValue("percent", f"expected more than 0 and at most 100, not {percent!r}")
+        self._engine.check_writable()
         return scrub(self._engine, percent, progress)
 
     def scrubber(self) -> Scrubber:
@@ -176,6 +182,17 @@ class Upkeep:
             pass  # what was lost is durable where it lies: so it is where it comes to, before it goes there
         self._lost().remove(item_id)
         return artifact
+
+    def discard_lost(self, item_id: str) -> None:
+        """Remove the lost item *item_id* for good; raise NotFound, and ReadOnly where nothing can be written."""
+        self._engine.check_writable()
+        self._lost().remove(item_id)
+
+    def meant_for(self, item: LostItem) -> str | None:
+        """Return the directory name of the session that *item* was meant for, None where there is none any more."""
+        with self._engine.index.read() as db:
+            session = sessions.by_id(db, item.session or "", deleted=True)
+        return None if session is None else session.dirname
 
     def _lost(self) -> LostFound:
         if self._engine.rooms.lost is None:

@@ -215,9 +215,9 @@ class MemoryBlobs:
 
 
 def _read(path: str, offset: int, size: int | None) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor, length = disk.open_sized(path)
     try:
-        wanted = os.fstat(descriptor).st_size - offset if size is None else size
+        wanted = length - offset if size is None else size
         if wanted < 0:
             raise EOFError
         data = os.pread(descriptor, wanted, offset)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -114,6 +115,24 @@ def _exchanged(first: StrPath, second: StrPath) -> bool:
     if code in {errno.EINVAL, errno.ENOSYS}:
         return False
     raise OSError(code, os.strerror(code), os.fspath(first), None, os.fspath(second))
+
+
+def open_file(path: StrPath) -> int:
+    """Return a descriptor that the file *path* is read by; raise OSError where it is no file, or a link.
+
+    It never waits: whoever can write to a store's folder may have put a FIFO there, at which opening waits for ever.
+    """
+    return open_sized(path)[0]
+
+
+def open_sized(path: StrPath) -> tuple[int, int]:
+    """Return what `open_file` does, and how many bytes the file has."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status.st_size
+    os.close(descriptor)
+    raise OSError(errno.ENXIO, "not a file", os.fspath(path))  # as of a socket
 
 
 def write(name: str, descriptor: int, data: Buffer) -> None:
@@ -217,7 +236,7 @@ def mapped(where: StrPath, error: OSError) -> SpellError:
     """Return what the disk's *error* about *where* is here."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return NoSpace(where)
-    if error.errno in {errno.EIO, errno.EUCLEAN, errno.ELOOP, errno.EISDIR}:
+    if error.errno in {errno.EIO, errno.EUCLEAN, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
         return Corrupt(f"{os.fspath(where)}: {error.strerror}")
     return StoreUnusable(where, error.strerror or str(error))
 

@@ -6,13 +6,13 @@ Every function reads only; what it yields is checked by whoever asked, against a
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from blake3 import blake3
 
+from llmspellfs.storage import disk
 from llmspellfs.storage.codec import PLAIN, ZSTD, decoded, recover
 from llmspellfs.storage.disk import StrPath
 from llmspellfs.storage.index import Connection
@@ -101,12 +101,11 @@ def _whole(path: str) -> Iterator[bytes]:
 
 def _range(path: str, start: int, size: int) -> Iterator[bytes]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = disk.open_file(path)
     except OSError:
         return
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            yield os.pread(descriptor, size, start)
+        yield os.pread(descriptor, size, start)
     except OSError:
         return
     finally:

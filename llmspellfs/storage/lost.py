@@ -24,6 +24,10 @@ from llmspellfs.storage import disk
 from llmspellfs.storage.disk import StrPath, disk_errors
 
 FOLDER = "lost+found"
+_BESIDE = 4096
+"""Bytes that an item takes of the disk beside its own: its description's, and what the last block has too many."""
+PART = "; this is a part: a write was refused"
+"""What ends the reason of bytes that are not all that was to be written."""
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -38,6 +42,21 @@ class LostItem:
     at_ns: int
     """When they were lost, or last written."""
     why: str
+
+    @property
+    def taken(self) -> int:
+        """Bytes that it takes of the disk."""
+        return taken(self.size)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether more was to be written, and refused."""
+        return self.why.endswith(PART)
+
+
+def taken(size: int) -> int:
+    """Return the bytes that an item of *size* takes of the disk."""
+    return size + _BESIDE
 
 
 class LostFound:
@@ -138,7 +157,7 @@ class LostFound:
         path = self._path(self.get(item_id).id)
         try:
             with disk_errors(path):
-                return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+                return os.fdopen(disk.open_file(path), "rb")
         except FileNotFoundError:
             raise NotFound("lost item", item_id) from None
 
@@ -199,8 +218,7 @@ class LostFound:
 def read_description(path: StrPath) -> dict[str, Any]:
     """Return the JSON object in the file *path*, empty where there is none that can be read."""
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags), "rb") as file:
+        with os.fdopen(disk.open_file(path), "rb") as file:
             known = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return {}
@@ -214,7 +232,7 @@ def _text(value: object) -> str | None:
 def _synced(path: StrPath) -> str:
     """Return *path*, the file's bytes and its mode of an uncommitted one durable; raise NotFound."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = disk.open_file(path)
     except FileNotFoundError:
         raise NotFound("file", os.fspath(path)) from None
     try:

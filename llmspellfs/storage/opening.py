@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmspellfs.errors import NoSpace, StoreUnusable
+from llmspellfs.errors import NoSpace, ReadOnly, StoreUnusable
 from llmspellfs.storage import disk, turns
 from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
 from llmspellfs.storage.content import ChunkCache
 from llmspellfs.storage.index import Index
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.mounts import check_place
-from llmspellfs.storage.planted import check_own, take_over
+from llmspellfs.storage.planted import check_own, keep_private, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
 from llmspellfs.storage.readers import Reader
 from llmspellfs.storage.reading import Reading
@@ -191,6 +191,8 @@ def _make_folder(path: Path) -> None:
             if foreign:
                 raise StoreUnusable(path, f"not empty, and no store: it has {foreign[0]!r}")
             take_over(path)
+        elif not is_new:
+            keep_private(path)
     except NotADirectoryError:
         raise StoreUnusable(path, "part of the path is a file") from None
     except OSError as error:
@@ -211,10 +213,14 @@ def _make_new(path: Path) -> None:
 def opening_turn(path: Path, busy_seconds: float) -> Iterator[None]:
     """Let one process at a time make, migrate or replace the index of the store at *path*.
 
-    Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names.
+    Raises StoreUnusable where the folder holds what a store does not put there, such as links under its own names, and
+    ReadOnly where it cannot be written to.
     """
     while True:
         check_own(path)
+        why = _why_read_only(path)
+        if why is not None:
+            raise ReadOnly(f"the store {path}: {why}")
         descriptor = _open_turn(path)
         try:
             turns.wait_for(descriptor, fcntl.LOCK_EX, busy_seconds)

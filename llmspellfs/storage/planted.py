@@ -2,12 +2,13 @@
 
 A store's own names are plain files and folders. Whoever could write to the folder before may have made one of them a
 symbolic link to a file of its later owner's, or a FIFO at which opening waits for ever. Such a store is not opened.
-Files further down need no look here: they are made anew under names that are free, read without following links,
-and replaced by renaming over them.
+Files further down need no look here: they are made anew under names that are free, read without following links
+and without waiting (`disk.open_file`), and replaced by renaming over them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmspellfs.errors import StoreUnusable
 from llmspellfs.storage import disk
 from llmspellfs.storage.disk import disk_errors
 
+_log = logging.getLogger(__name__)
 _FILES = (
     "index.db", "index.db-wal", "index.db-shm", "index.db-journal", "index.db.ready", "index.db.part", "backup.json",
     "opening.lock", "erasing.lock", "scrub.lock", "reading.lock", "mount.log", "mount.log.1",
@@ -50,6 +52,30 @@ def take_over(path: Path) -> None:
                 mode = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
                 if stat.S_IMODE(status.st_mode) != mode:
                     disk.chmod("opening.chmod", path / name, mode)
+
+
+def keep_private(path: Path) -> None:
+    """Take from everybody but its owner what the mode of the folder *path*, a store's, lets them do, and log that.
+
+    Nobody else reaches what is in it then, whatever the modes there. Raises StoreUnusable where the folder or the index
+    is another user's: that one could look into it whatever the mode. Root may use it, and hears what comes of that.
+    """
+    status = os.lstat(path)
+    for each, what in ((status, "it"), (os.lstat(path / _FILES[0]), "its index")):
+        if each.st_uid != os.geteuid():
+            why = f"{what} belongs to another user (uid {each.st_uid})"
+            if os.geteuid():
+                raise StoreUnusable(path, why)
+            _log.warning("the store %s: %s, who cannot use what root adds until `fsck --repair`", path, why)
+            break
+    if status.st_mode & 0o077:
+        what = f"{path}: others than its owner could use it ({stat.S_IMODE(status.st_mode):04o})"
+        try:
+            disk.chmod("opening.chmod", path, stat.S_IMODE(status.st_mode) & 0o700)
+        except PermissionError:  # a file system that has no modes
+            _log.warning("the store %s", what)
+        else:
+            _log.warning("the store %s, and cannot now", what)
 
 
 def _check(path: Path, name: str, kind: int) -> bool:

@@ -128,8 +128,7 @@ def kept_blobs(root: StrPath, hash_hex: str) -> Iterator[bytes]:
     folder = f"{os.fspath(root)}/{FOLDER}"
     for name in sorted(_names(folder), reverse=True):
         if _NAME.fullmatch(name):
-            with suppress(OSError), open(f"{folder}/{name}/blobs/{hash_hex[:2]}/{hash_hex}", "rb") as file:
-                yield file.read()
+            yield from _bytes(f"{folder}/{name}/blobs/{hash_hex[:2]}/{hash_hex}")
 
 
 def all_blobs(root: StrPath) -> Iterator[bytes]:
@@ -138,8 +137,13 @@ def all_blobs(root: StrPath) -> Iterator[bytes]:
     for name in filter(_NAME.fullmatch, sorted(_names(folder))):
         for path, _, files in os.walk(f"{folder}/{name}/blobs"):
             for file in sorted(files):
-                with suppress(OSError), open(f"{path}/{file}", "rb") as opened:
-                    yield opened.read()
+                yield from _bytes(f"{path}/{file}")
+
+
+def _bytes(path: str) -> Iterator[bytes]:
+    """Yield what the file *path* holds, where it can be read."""
+    with suppress(OSError), os.fdopen(disk.open_file(path), "rb") as file:
+        yield file.read()
 
 
 def _sayable(row: dict[str, Any]) -> dict[str, Any]:

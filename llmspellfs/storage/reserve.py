@@ -106,14 +106,14 @@ class Reserve:
     def _allot(self, size: int) -> None:
         if self._held() > size:
             self._cut(size)
-        descriptor = os.open(self._room, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(self._room, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             disk.allot("reserve.allot", descriptor, 0, size)
         finally:
             os.close(descriptor)
 
     def _cut(self, size: int) -> None:
-        descriptor = os.open(self._room, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(self._room, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             disk.ftruncate("reserve.truncate", descriptor, size)
         finally:

@@ -175,7 +175,7 @@ def is_alive(root: StrPath, name: str) -> bool:
     if not _NAME.fullmatch(name):
         return False
     try:
-        descriptor = os.open(os.path.join(_folder(root), name, _LOCK), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = disk.open_file(os.path.join(_folder(root), name, _LOCK))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:  # another user's: it is for that user, or for root, to salvage

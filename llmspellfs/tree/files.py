@@ -22,6 +22,7 @@ from llmspellfs.model.event import Origin
 from llmspellfs.service.paths import Place
 from llmspellfs.service.reader import Reader
 from llmspellfs.service.versions import Given, Writer
+from llmspellfs.storage.lost import PART
 from llmspellfs.tree.api import Attr
 from llmspellfs.tree.attributes import Change, drop_privileges, file_attr, without_privileges
 from llmspellfs.tree.buffer import Buffer
@@ -67,6 +68,8 @@ class OpenFile:
         self.is_committing = False
         """What was waiting is on its way, and nobody else sees it yet."""
         self._writes = 0
+        self._is_part = False
+        """A write was refused: what there is of the bytes is not all that was to be."""
         self._draft: int | None = None
         self._drafter: object = None
         """The handle whose commits the draft is: what another one commits is a version of its own."""
@@ -126,12 +129,16 @@ class OpenFile:
         Raises TooLarge, LimitExceeded (it is past a quota already), OSError, Corrupt.
         """
         with self.turn:
-            return self._write(view, offset)
+            try:
+                return self._write(view, offset)
+            except BaseException:
+                self._is_part = True
+                raise
 
     def append(self, view: memoryview) -> int:
         """Take *view* as the bytes behind the last, wherever that is by now; otherwise as `write`."""
         with self.turn:
-            return self._write(view, self.size)
+            return self.write(view, self.size)
 
     def _write(self, view: memoryview, offset: int) -> int:
         self._check_size(offset + len(view))
@@ -154,6 +161,7 @@ class OpenFile:
             self._own_bytes().truncate(size)
             self._writes += 1
             self.is_changed = True
+            self._is_part = self._is_part and size > 0
             if self._follower is not None:
                 self._follower.broke()
             self._touch()
@@ -293,6 +301,7 @@ class OpenFile:
         Handles that are open go on with the bytes that they have.
         """
         why = error.message if isinstance(error, SpellError) else str(error)
+        why += PART if self._is_part else ""
         with self.turn:
             self.has_bytes = self.is_changed = False
             self._follower = None

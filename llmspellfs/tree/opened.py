@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import NotFound, SpellError
+from llmspellfs.errors import LimitExceeded, NotFound, SpellError
 from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.engine import check_active
@@ -355,7 +355,10 @@ class Opened:
         self.store.sync()
 
     def lose(self, file: OpenFile, source: str | bytes, why: str) -> bool:
-        """Keep bytes of *file* that could not be committed in lost+found; tell whether that succeeded."""
+        """Keep bytes of *file* that could not be committed in lost+found.
+
+        Tell whether there is no more to do: False says that they are to stay in the spool, for who salvages it.
+        """
         try:
             session, path = self.entries.whereabouts(file.place)
             item = self.store.intake.lose(source, session, path, why, ino=file.ino, sequence=file.sequence)
@@ -363,7 +366,7 @@ class Opened:
             return True
         except (SpellError, OSError) as error:
             log.error("%r could not be committed (%s), nor kept: %s", file.place.name, why, error)  # noqa: TRY400 - foreseen
-            return False
+            return isinstance(error, LimitExceeded)  # the spool would bring there what a quota keeps out
 
 
 def _name(path: str) -> str:

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from llmspellfs import __version__, open_store
 from llmspellfs.cli import render
 from llmspellfs.cli.root import COMMANDS, main
 from llmspellfs.cli.views import human_size
+from llmspellfs.storage.lost import PART
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,6 +184,28 @@ def test_lost_bytes_are_listed_shown_and_recovered(cli: Any, q4: str) -> None:
     assert cli.ok("lost", "recover", made) == "q4:a.txt\n"
     assert cli.ok("artifact", "cat", "q4:a.txt") == "nearly gone"
     assert cli.ok("lost", "list") == ""
+
+
+def test_lost_bytes_are_discarded_by_id_by_age_or_all(cli: Any, q4: str) -> None:
+    now = time.time_ns()
+    with cli.open() as store:
+        lost = store.engine.rooms.lost
+        made = [lost.add(b"x" * 2048, q4, f"{n}", f"why{PART}", now - n * 3600 * 10**9) for n in range(4)]
+    assert "lost       4 items (8.0 KiB)" in cli.ok("stats")
+    table = cli.ok("lost", "list")
+    assert ("q4" in table, q4 in table) == (True, False)
+    assert cli.json("lost", "list")[0]["dirname"] == "q4"
+    for words in ((), (made[0], "--all"), ("--all", "--older-than", "2h"), ("--older-than", "soon")):
+        cli.fails("lost", "rm", *words, status=2)
+    assert "not found" in cli.fails("lost", "rm", made[0], "none")
+    assert cli.ok("lost", "rm", made[0], "--yes") == "1 item (2.0 KiB) discarded\n"
+    assert cli.json("lost", "rm", "--older-than", "90m", "--yes") == [{"discarded": [made[3], made[2]]}]
+    assert [item["id"] for item in cli.json("lost", "list")] == [made[1]]
+    assert "q4:1 is a part of what was to be written: why" in cli("lost", "recover", made[1], "--session", "q4").stderr
+    with cli.open() as store:
+        store.engine.rooms.lost.add(b"x", None, None, "why", now)
+    cli.ok("lost", "rm", "--all", "--yes")
+    assert (cli.ok("lost", "list"), cli.json("stats")[0]["lost_bytes"]) == ("", 0)
 
 
 def test_version(cli: Any) -> None:

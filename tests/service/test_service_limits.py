@@ -342,3 +342,28 @@ def test_an_import_beyond_a_quota_brings_nothing(tmp_path: Path) -> None:
             assert tried(lambda: store.archive.import_(io.BytesIO(archive.getvalue()))) == [key]
             stats = store.upkeep.stats()
             assert (stats.stored_bytes, stats.artifacts, stats.events) == (0, 0, 0)
+
+
+def test_lost_and_found_takes_no_more_than_a_quota_allows(tmp_path: Path) -> None:
+    kib = 1 << 10
+    with opened(tmp_path / "s", storage_quota=100 * kib, session_quota=30 * kib) as store:
+        lose = store.intake.lose
+        assert lose(noise(1, 20 * kib), "one", "a", "why")
+        assert tried(lambda: lose(noise(2, 10 * kib), "one", "b", "why")) == ["session_quota"]
+        assert lose(noise(3, 20 * kib), "two", "c", "why")
+        spooled = store.intake.spool_file(None, "d")
+        spooled.write(noise(4, 60 * kib), 0)
+        assert tried(lambda: lose(str(spooled.path), None, "d", "why")) == ["storage_quota"]
+        assert Path(str(spooled.path)).exists()
+        spooled.discard()
+        for item in store.upkeep.lost():
+            store.upkeep.discard_lost(item.id)
+        assert lose(noise(5, 20 * kib), "one", "e", "why")
+        assert (store.upkeep.stats().lost, store.upkeep.stats().lost_bytes) == (1, 20 * kib)
+
+
+def test_many_small_items_of_lost_and_found_are_bounded_too(tmp_path: Path) -> None:
+    with opened(tmp_path / "s", session_quota=40_000) as store:
+        for n in range(9):
+            store.intake.lose(b"x", "one", f"{n}", "why")
+        assert tried(lambda: store.intake.lose(b"x", "one", "more", "why")) == ["session_quota"]

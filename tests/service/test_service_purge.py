@@ -104,6 +104,22 @@ def test_nothing_of_a_purged_session_is_left(sqlite_store: Store, deleted_before
     assert [report.problem for report in store.upkeep.verify(session.id)] == [None]
 
 
+def test_a_file_that_came_into_use_again_is_not_told_as_unlinked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(3 << 20)
+    for ref in "st":
+        store.sessions.create(ref)
+    store.artifacts.put("s", "a", content)
+    unlink = erasure.unlink_doomed
+
+    def meanwhile(engine: Any) -> list[str]:
+        store.artifacts.put("t", "a", content)
+        return unlink(engine)
+
+    monkeypatch.setattr(erasure, "unlink_doomed", meanwhile)
+    assert store.artifacts.purge("s", "a").unlinked == ()
+    assert store.artifacts.read(store.artifacts.get("t", "a")) == content
+
+
 def test_a_purge_leaves_what_others_refer_to(store: Store) -> None:
     content = os.urandom(3 << 20)
     for ref in "st":

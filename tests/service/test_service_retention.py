@@ -8,17 +8,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config, Rule
-from llmspellfs.errors import NotAllowed, NotFound, SessionNotActive
+from llmspellfs.errors import NotAllowed, NotFound, SessionNotActive, StoreBusy
 from llmspellfs.model.artifact import Attributes
 from llmspellfs.model.session import Status
 from llmspellfs.service.paths import Place
 from llmspellfs.service.retention import CHANGED, OPEN
 from llmspellfs.service.versions import Given, Writer
+from llmspellfs.storage import replay
 
 DAY = 86400 * 10**9
 ROOT = Path(__file__).parents[2]
@@ -132,6 +134,61 @@ def test_purge_leaves_the_trail_with_the_rule_and_nothing_else(tmp_path: Path, c
         kinds = [(event.kind, event.fields.get("rule")) for event in store.sessions.events(session.id)][-2:]
         assert kinds == [("session.deleted", "gone"), ("session.purged", None)]
         assert all(chain.problem is None for chain in store.upkeep.verify())
+
+
+def test_a_purge_that_finds_the_store_busy_changes_nothing_and_is_made_the_next_time(
+    tmp_path: Path, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ruled(tmp_path / "s", clock, Rule("gone", "purge", tags=("x",))) as store:
+        for name in ("one", "two"):
+            made(store, name, "completed", "x")
+        begin, tried = store.engine.index.begin, list[object]()
+
+        def busy(**given: Any) -> object:
+            if given["durable"]:
+                tried.append(given)
+                if len(tried) == 1:
+                    raise StoreBusy(15)
+            return begin(**given)
+
+        monkeypatch.setattr(store.engine.index, "begin", busy)
+        first = {deed.session: deed.left for deed in store.retention.apply().deeds}
+        assert first == {"one": StoreBusy(15).message, "two": None}
+        assert left(store) == ["one"]
+        assert [(deed.session, deed.left) for deed in store.retention.apply().deeds] == [("one", None)]
+        with pytest.raises(NotFound):
+            store.sessions.restore("one")
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_a_purge_by_a_rule_is_made_whole_or_not_at_all_wherever_it_is_cut(
+    tmp_path: Path, clock: list[int], monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    rule = Rule("gone", "purge", tags=("x",))
+    with ruled(tmp_path / "s", clock, rule) as store:
+        made(store, "secret", "completed", "x")
+        sid, end = store.sessions.get("secret").sid, store.engine.index.end
+        ends = list[bool]()
+
+        def cut(*, durable: bool, commit: bool, last: Callable[[], None] | None = None) -> None:
+            end(durable=durable, commit=commit, last=last)
+            ends.append(commit)
+            if len(ends) == moment:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(store.engine.index, "end", cut)
+        with suppress(KeyboardInterrupt):
+            store.retention.apply()
+        monkeypatch.undo()
+        is_live = left(store) == ["secret"]
+        assert is_live or is_purged(store, sid)
+        store.retention.apply()
+        assert is_purged(store, sid)
+
+
+def is_purged(store: Store, sid: int) -> bool:
+    with store.engine.index.read() as db:
+        return replay.is_purged(db, sid)
 
 
 def test_rules_suspend_and_complete_with_their_name_in_the_trail(tmp_path: Path, clock: list[int]) -> None:

@@ -15,7 +15,9 @@ from blake3 import blake3
 
 from llmspellfs import open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import SpellError, StoreUnusable
+from llmspellfs.errors import Corrupt, SpellError, StoreUnusable
+from llmspellfs.model.event import Origin
+from llmspellfs.service.repair import repair
 from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import mounts
 from llmspellfs.storage.lost import read_description
@@ -44,10 +46,10 @@ def untouched(folder: Path) -> list[tuple[str, bytes, int, int]]:
     ]
 
 
-def use(path: Path) -> None:
+def use(path: Path, name: str = "desk") -> None:
     """Do with the store at *path* what writes to every part of its folder."""
     with open_store(path, config=Config()) as store:
-        session = store.sessions.create("desk")
+        session = store.sessions.create(name)
         store.artifacts.put(session.id, "large", LARGE)
         store.artifacts.put(session.id, "small", b"x")
         lost = store.engine.rooms.lost
@@ -111,6 +113,42 @@ def test_a_fifo_is_no_reason_to_wait_for_ever(tmp_path: Path, name: str) -> None
     os.mkfifo(path / name)
     with pytest.raises(StoreUnusable):
         use(path)
+
+
+FURTHER_DOWN = (
+    f"blobs/{HASH[:2]}/{HASH}",
+    f"lost+found/{'ab' * 8}",
+    f"lost+found/{'ab' * 8}.json",
+    "reserve/room",
+    "reserve/1",
+    "spool/999999-0123456789abcdef/lock",
+    "spool/999999-0123456789abcdef/1",
+    f"quarantine/20260101T000000Z/blobs/{HASH[:2]}/{HASH}",
+)
+
+
+@pytest.mark.parametrize("name", FURTHER_DOWN)
+def test_a_fifo_further_down_is_harm_and_no_reason_to_wait_for_ever(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "store"
+    with open_store(path, config=Config()) as store:
+        session = store.sessions.create("desk")
+        artifact = store.artifacts.put(session.id, "large", LARGE)
+    (path / name).unlink(missing_ok=True)
+    if name.startswith("quarantine"):  # where a repair looks for what is missing
+        (path / f"blobs/{HASH[:2]}/{HASH}").unlink()
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path / name)
+    with open_store(path, config=Config()) as store:
+        if name.startswith("blobs"):
+            with pytest.raises(Corrupt, match="not a file"):
+                store.artifacts.read(artifact)
+            assert store.upkeep.scrub().harmed
+        for item in store.upkeep.lost():
+            with pytest.raises(Corrupt, match="not a file"):
+                list(store.upkeep.read_lost(item.id))
+        store.upkeep.fsck()
+    repair(path, Config(), origin=Origin("uid:0", "cli"))
+    use(path, "chair")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +260,52 @@ def test_a_folder_that_others_could_read_is_closed_to_them_when_it_becomes_a_sto
     (tmp_path / "store/lost+found").mkdir(mode=0o755)
     use(tmp_path / "store")
     check_modes(tmp_path / "store")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o711, 0o770])
+def test_a_store_that_others_may_look_into_is_closed_to_them_by_who_opens_it_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    path = tmp_path / "store"
+    use(path)
+    path.chmod(mode)
+    open_store(path, config=Config()).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert f"others than its owner could use it ({mode:04o})" in caplog.text
+    caplog.clear()
+    open_store(path, config=Config()).close()
+    assert caplog.text == ""
+
+
+def test_a_store_whose_mode_cannot_be_set_is_used_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chmod(name: str, path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    path = tmp_path / "store"
+    use(path)
+    path.chmod(0o755)
+    monkeypatch.setattr("llmspellfs.storage.disk.chmod", chmod)
+    open_store(path, config=Config()).close()
+    assert "others than its owner could use it (0755)" in caplog.text
+    assert "cannot now" not in caplog.text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give something to another user")
+@pytest.mark.parametrize("name", ["", "index.db"])
+def test_a_store_of_another_user_is_refused_and_root_hears_whose_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "store"
+    use(path)
+    os.chown(path / name, 65534, 65534)
+    use(path, "chair")
+    assert "belongs to another user (uid 65534), who cannot use what root adds" in caplog.text
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    os.chown(path / {"": "index.db", "index.db": ""}[name], 1000, 1000)
+    with pytest.raises(StoreUnusable, match=r"belongs to another user \(uid 65534\)"):
+        open_store(path, config=Config())
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give something to another user")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from llmspellfs import open_store
-from llmspellfs.errors import Corrupt, NoSpace, SessionNotActive, StoreBusy
+from llmspellfs.config import Config
+from llmspellfs.errors import Corrupt, LimitExceeded, NoSpace, SessionNotActive, StoreBusy, TooLarge
 from llmspellfs.tree import Tree
 from llmspellfs.tree.api import Caller
 from llmspellfs.tree.follower import START, Follower
@@ -262,6 +264,44 @@ def test_what_lost_and_found_cannot_take_stays_in_the_spool_for_salvage(
     with open_store(tmp_path / "s") as store:
         (item,) = store.upkeep.lost()
         assert (item.name, b"".join(store.upkeep.read_lost(item.id))) == ("f", data)
+
+
+@pytest.mark.parametrize("size", [10_000, 1 << 20])
+def test_what_a_quota_keeps_out_of_lost_and_found_does_not_get_there_by_the_spool(tmp_path: Path, size: int) -> None:
+    config = Config(session_quota=5000)
+    with open_store(tmp_path / "s", config=config) as store:
+        tree, caller = Tree(store), Caller(0, 0, 1)
+        tree.mkdir("/sessions/s", 0o755, caller)
+        handle = tree.create("/sessions/s/f", os.O_CREAT | os.O_WRONLY, 0o644, caller)
+        handle.write(memoryview(random.Random(1).randbytes(size)), 0)
+        with pytest.raises(LimitExceeded):
+            handle.flush()
+        handle.release()
+        tree.destroy()
+        assert store.upkeep.lost() == []
+    with open_store(tmp_path / "s", config=config) as store:
+        assert store.upkeep.lost() == []
+
+
+def test_what_was_lost_says_that_it_is_a_part_where_a_write_was_refused(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s", config=Config(max_artifact_size=100)) as store:
+        tree, caller = Tree(store), Caller(0, 0, 1)
+        tree.mkdir("/sessions/s", 0o755, caller)
+        for name, sizes in (("part", (60, 60)), ("whole", (60, 40)), ("anew", (60, 60, 0, 50))):
+            handle = tree.create(f"/sessions/s/{name}", os.O_CREAT | os.O_WRONLY, 0o644, caller)
+            for at, size in enumerate(sizes):
+                if not size:
+                    handle.truncate(0)
+                with suppress(TooLarge):
+                    handle.write(memoryview(bytes(size)), sum(sizes[:at]) if at == 1 else 0)
+            store.sessions.suspend("s")
+            with pytest.raises(SessionNotActive):
+                handle.flush()
+            handle.release()
+            store.sessions.resume("s")
+        tree.destroy()
+        parts = {item.name: "this is a part: a write was refused" in item.why for item in store.upkeep.lost()}
+    assert parts == {"part": True, "whole": False, "anew": False}
 
 
 def test_what_is_set_on_a_file_that_has_just_been_committed_is_not_lost(walker: Walker, s: str) -> None:
