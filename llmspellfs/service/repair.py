@@ -14,22 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmspellfs.config import Config
-from llmspellfs.errors import SpellError, StoreUnusable
+from llmspellfs.errors import SpellError
 from llmspellfs.model.event import Origin
 from llmspellfs.service.check_findings import FsckReport, Problem, Progress
 from llmspellfs.service.checking import fsck
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.mending import Mending
 from llmspellfs.service.repair_content import ContentRepair
+from llmspellfs.service.repair_index import sound_index
 from llmspellfs.storage.alone import alone
-from llmspellfs.storage.disk import disk_errors
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.mending_files import mend_modes
 from llmspellfs.storage.opening import INDEX_NAME, open_rooms
 from llmspellfs.storage.quarantine import Quarantine
-from llmspellfs.storage.salvage import Salvaged, damage, salvage
-from llmspellfs.storage.swap import PART, finish_swap, make_ready
+from llmspellfs.storage.swap import finish_swap
 
 _MOST_ROUNDS = 4
 _SAME_PLACE = frozenset({"chain", "index"})
@@ -54,7 +53,7 @@ def repair(
     with alone(path, busy_seconds):
         quarantine = Quarantine(path, now())
         finish_swap(path)
-        before, done = _sound_index(path, quarantine)
+        before, done = sound_index(path, quarantine)
         rooms = open_rooms(
             path, busy_seconds=busy_seconds, create=False, is_alone=True, allow_network=config.allow_network_store
         )
@@ -75,29 +74,6 @@ def unopenable(path: Path, error: SpellError) -> FsckReport:
 
 def _no_id() -> str:
     raise AssertionError("a repair makes no session")
-
-
-def _sound_index(path: Path, quarantine: Quarantine) -> tuple[list[Problem], list[Done]]:
-    """Replace a damaged index by what can be salvaged of it; return what was wrong, and what was done."""
-    wrong = damage(str(path / INDEX_NAME))
-    if not wrong:
-        return [], []
-    copy = quarantine.keep_index_files()
-    found = salvage(copy, f"{path}/{PART}", quarantine.keep_row)
-    if not found.rows["session"] and not found.rows["event"]:
-        raise StoreUnusable(path, f"nothing can be read of its index, which is kept in {quarantine.path}")
-    quarantine.write_rows()
-    with disk_errors(path):
-        make_ready(path)
-        finish_swap(path)
-    return [Problem("index", "index", line) for line in wrong], [Done("index", _salvaged(found))]
-
-
-def _salvaged(found: Salvaged) -> str:
-    rows = sum(found.rows.values())
-    lost = f"; {found.unreadable} could not be read" if found.unreadable else ""
-    odd = f"; {found.refused} did not fit and are in the quarantine" if found.refused else ""
-    return f"index: {rows} rows salvaged into a new one{lost}{odd}"
 
 
 class _Repair:

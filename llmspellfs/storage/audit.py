@@ -127,6 +127,17 @@ def line(db: Connection, sid: int, seq: int) -> Line | None:
     return None if row is None else _line(*row)
 
 
+def drafts(db: Connection) -> list[tuple[int, int, int | None]]:
+    """Return the row, the session and the content of each draft."""
+    return db.execute("SELECT eid, sid, content FROM entry WHERE seq_from IS NULL").fetchall()
+
+
+def has_draft(db: Connection, draft: tuple[int, int, int | None]) -> bool:
+    """Tell whether *draft* is there, sealed since or not."""
+    query = "SELECT 1 FROM entry WHERE eid = ? AND sid = ? AND content IS ?"
+    return db.execute(query, draft).fetchone() is not None
+
+
 _LINE = "SELECT seq, CAST(kind AS BLOB), at_ns, ends, CAST(line AS BLOB) FROM event WHERE sid = ?"
 
 

@@ -17,14 +17,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmspellfs.errors import StoreUnusable
 from llmspellfs.storage import disk
 from llmspellfs.storage.alone import connect_alone
 from llmspellfs.storage.backup import index_errors
 from llmspellfs.storage.disk import disk_errors
 from llmspellfs.storage.mending import relabel, renumber
-from llmspellfs.storage.salvage_pages import MAGIC, PAGE_SIZE, TABLE_LEAF, Cell, Pages, Value
-from llmspellfs.storage.schema import FIRST_INO, MIGRATIONS, migrate
+from llmspellfs.storage.salvage_pages import TABLE_LEAF, Cell, Pages, Value
+from llmspellfs.storage.schema import FIRST_INO, migrate
 
 _DERIVED = (
     "entry_text", "entry_label", "session_label", "counted", "session_use", "session_part", "sqlite_", "_sqlite_",
@@ -79,45 +78,10 @@ class Salvaged:
     refused: int = 0
 
 
-def damage(path: str) -> list[str]:
-    """Return what is wrong with the files of the index *path* that nobody has open: header, WAL, pages, indexes.
-
-    Raises StoreUnusable where a newer version made it, or it is not there.
-    """
-    if not os.path.exists(path):
-        raise StoreUnusable(os.path.dirname(path), "its index is gone: only a backup can bring it back")
-    found = _outside(path)
-    if found:
-        return found
-    try:
-        with closing(connect_alone(path)) as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(100)")]
-    except sqlite3.DatabaseError as error:
-        return [str(error)]
-    if version > len(MIGRATIONS):
-        raise StoreUnusable(os.path.dirname(path), f"made by a newer version (schema {version})")
-    return [] if found == ["ok"] else found
-
-
-def _outside(path: str) -> list[str]:
-    """Return what is wrong before SQLite looks: it would take a WAL's sound beginning for all of it."""
-    pages = Pages(path)
-    try:
-        header, size = pages.page(1)[:100], os.stat(path).st_size
-        found = [] if header[:16] == MAGIC else ["the header is destroyed"]
-        if size % PAGE_SIZE or not size:
-            found.append(f"the file is cut off at {size} bytes")
-        if pages.wal.after:
-            found.append(f"the WAL has {pages.wal.damaged} damaged frames, and {pages.wal.after} after them")
-        return found
-    finally:
-        pages.close()
-
-
-def salvage(source: str, target: str, keep: Keep) -> Salvaged:
+def salvage(source: str, target: str, keep: Keep, *, is_beyond: bool = False) -> Salvaged:
     """Make the index *target* (a new file) of what can be made out of *source*; *keep* gets rows that do not fit.
 
+    With *is_beyond* the pages behind the place at which SQLite stops reading the WAL are the newest.
     Raises NoSpace, Corrupt, StoreUnusable, and leaves no *target* then.
     """
     with disk_errors(target), index_errors(target):
@@ -126,7 +90,7 @@ def salvage(source: str, target: str, keep: Keep) -> Salvaged:
                 disk.unlink("salvage.unlink", name)
         os.close(disk.create("salvage.create", target))
         try:
-            done = _filled(source, target, keep)
+            done = _filled(source, target, keep, is_beyond=is_beyond)
             disk.sync_file("salvage.fsync", target)
         except BaseException:
             disk.undo("salvage.undo", target)
@@ -134,15 +98,11 @@ def salvage(source: str, target: str, keep: Keep) -> Salvaged:
     return done
 
 
-def _filled(source: str, target: str, keep: Keep) -> Salvaged:
-    pages = Pages(source)
-    try:
-        with closing(connect_alone(target)) as db:
-            db.execute("PRAGMA journal_mode = DELETE")
-            migrate(db, target)
-            return _Filling(pages, db, keep).run()
-    finally:
-        pages.close()
+def _filled(source: str, target: str, keep: Keep, *, is_beyond: bool) -> Salvaged:
+    with closing(Pages(source, is_beyond=is_beyond)) as pages, closing(connect_alone(target)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        migrate(db, target)
+        return _Filling(pages, db, keep).run()
 
 
 class _Filling:
@@ -159,7 +119,7 @@ class _Filling:
         self._db.execute("DELETE FROM store")
         for name, root in self._roots():
             self._tree(name, root)
-        for number in range(2, self._pages.count + 1):
+        for number in self._pages.numbers():
             if number not in self._seen:
                 self._stray(number)
         self._settle()

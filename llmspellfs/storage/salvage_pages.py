@@ -1,8 +1,7 @@
 """The pages of a damaged index, read without SQLite: rows of whatever tree pages can still be made out.
 
-The file format is https://www.sqlite.org/fileformat2.html: chapter 1.6 for b-trees, 2.1 for records, 4 for the WAL.
-A frame of the WAL whose checksum is wrong does not end the reading here, as it does in SQLite: the frames after it are
-checked against the checksum that it carries, so that one flipped byte costs one page and not every commit after it.
+The file format is https://www.sqlite.org/fileformat2.html: chapter 1.6 for b-trees, 2.1 for records. Pages that the WAL
+has are read from there (`salvage_wal`).
 
 Threading: pure functions and one reader of bytes. The file is held in memory by the kernel only.
 """
@@ -15,6 +14,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from llmspellfs.storage.salvage_wal import read_wal
 
 MAGIC = b"SQLite format 3\0"
 PAGE_SIZE = 4096
@@ -36,14 +37,16 @@ class Cell:
 class Pages:
     """The pages of the database *path* as its WAL leaves them, the newest version of each."""
 
-    def __init__(self, path: str) -> None:
-        """Open the file and read the WAL beside it."""
+    def __init__(self, path: str, *, is_beyond: bool = False) -> None:
+        """Open the file and read the WAL beside it: as SQLite does, or with *is_beyond* what is behind that as well."""
         self._file = open(path, "rb")  # noqa: SIM115 - held until close
         size = os.fstat(self._file.fileno()).st_size
         self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if size else None
         self.size = _page_size(self._map[:100] if self._map else b"")
-        self.wal = read_wal(f"{path}-wal", self.size)
-        self.count = max([size // self.size, *self.wal.pages])
+        wal = read_wal(f"{path}-wal", self.size)
+        self.from_wal = wal.pages | wal.behind if is_beyond else wal.pages
+        self.has_behind = bool(wal.behind)
+        self._in_file = size // self.size
 
     def close(self) -> None:
         """Let go of the file."""
@@ -51,9 +54,14 @@ class Pages:
             self._map.close()
         self._file.close()
 
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of the pages that are there."""
+        yield from range(1, self._in_file + 1)
+        yield from sorted(number for number in self.from_wal if number > self._in_file)
+
     def page(self, number: int) -> bytes:
         """Return page *number*, from 1 on; empty where there is none."""
-        found = self.wal.pages.get(number)
+        found = self.from_wal.get(number)
         if found is not None:
             return found
         start = (number - 1) * self.size
@@ -112,64 +120,6 @@ class Pages:
             parts.append(_exactly(more, self.size)[4 : 4 + rest])
             rest, follow = rest - (self.size - 4), struct.unpack_from(">I", more, 0)[0]
         return _exactly(b"".join(parts), length)
-
-
-@dataclass(frozen=True, slots=True)
-class Wal:
-    """What a WAL holds: the newest version of each page, and how many frames are damaged or follow one that is."""
-
-    pages: dict[int, bytes]
-    damaged: int
-    after: int
-
-
-def read_wal(path: str, page_size: int) -> Wal:
-    """Return what the WAL *path* holds; frames of an unfinished transaction, and of an older WAL, are left out."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
-        return Wal({}, 0, 0)
-    if len(data) < 32:
-        return Wal({}, 1 if data else 0, 0)
-    order = "<" if struct.unpack_from(">I", data, 0)[0] & 1 == 0 else ">"
-    size = struct.unpack_from(">I", data, 8)[0]
-    is_known = size == page_size and struct.unpack_from(">I", data, 0)[0] & ~1 == 0x377F0682
-    return _frames(data, page_size, order, is_known=is_known)
-
-
-def _frames(data: bytes, size: int, order: str, *, is_known: bool) -> Wal:
-    found, open_ones = dict[int, bytes](), dict[int, bytes]()
-    damaged, after, pending = 0 if is_known else 1, 0, 0
-    salts = data[16:24] if is_known else data[40:48]
-    sums: tuple[int, int] = struct.unpack_from(">II", data, 24) if is_known else (0, 0)
-    for at in range(32, len(data) - 24 - size + 1, 24 + size):
-        number, commit = struct.unpack_from(">II", data, at)
-        if data[at + 8 : at + 16] != salts or not 0 < number < 1 << 31:
-            pending += 1
-            sums = struct.unpack_from(">II", data, at + 16)
-            continue
-        page = data[at + 24 : at + 24 + size]
-        told: tuple[int, int] = struct.unpack_from(">II", data, at + 16)
-        real = checksum(page, order, checksum(data[at : at + 8], order, sums))
-        damaged += (real != told) + pending
-        after += bool(damaged) and real == told
-        pending, sums = 0, told
-        open_ones[number] = page
-        if commit:
-            found |= open_ones
-            open_ones = {}
-    return Wal(found, damaged, after)
-
-
-def checksum(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
-    """Return the WAL's checksum of *data*, going on from *sums* (chapter 4.2)."""
-    one, two = sums
-    words = struct.unpack(f"{order}{len(data) // 4}I", data)
-    for place in range(0, len(words), 2):
-        one = (one + words[place] + two) & 0xFFFFFFFF
-        two = (two + words[place + 1] + one) & 0xFFFFFFFF
-    return one, two
 
 
 def record(data: bytes) -> tuple[Value, ...]:

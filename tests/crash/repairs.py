@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -68,10 +70,23 @@ def _with_wal(path: Path) -> None:
 
 
 def _wal(path: Path) -> None:
-    """Change a byte within the WAL: what comes before is readable, and what comes after salvaged."""
+    """Change a byte within the WAL: what comes before is readable, and what comes after once the byte is put back."""
     _with_wal(path)
     assert (path / "index.db-wal").stat().st_size > 32 + 4120 * 8
     damage.flip(path / "index.db-wal", 32 + 4120 * 5 + 1000, 0x10)
+
+
+def _lost_of_wal(path: Path) -> None:
+    """Lose bytes of a WAL that was folded: SQLite mixes the pages before them with those of the last commit."""
+    _with_wal(path)
+    shutil.copytree(path, path.with_name("folded"))
+    with closing(sqlite3.connect(path.with_name("folded") / "index.db")) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(path.with_name("folded") / "index.db", path / "index.db")
+    shutil.rmtree(path.with_name("folded"))
+    with (path / "index.db-wal").open("r+b") as file:
+        file.seek(32 + 4120 * 3 + 24)
+        file.write(bytes(512))
 
 
 def _header(path: Path) -> None:
@@ -84,7 +99,8 @@ def _header(path: Path) -> None:
 HARMED: dict[str, Callable[[Path], None]] = {
     "rows": _rows,
     "content": _content,
-    "a WAL with a gap": _wal,
+    "a WAL with a changed byte": _wal,
+    "a WAL with a gap": _lost_of_wal,
     "no header": _header,
 }
 

@@ -69,7 +69,7 @@ AFTER_FAILURES = [
     ("backup", "EIO:backup.mark.fsync#1"),
     ("backup by copies", "EIO:backup.copy.fsync#1"),
 ]
-AFTER_FAILED_REPAIRS = [("rows", "EIO:quarantine.rows.fsync#1"), ("a WAL with a gap", "EIO:salvage.fsync#1")]
+AFTER_FAILED_REPAIRS = [("rows", "EIO:quarantine.rows.fsync#1"), ("no header", "EIO:salvage.fsync#1")]
 """What is to fail, for the steps that only undo others to be taken."""
 
 
