@@ -5,7 +5,7 @@ Every function runs in the caller's transaction, on sessions whose content may c
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from llmspellfs.config import Config
 from llmspellfs.errors import InvalidValue, IsAFolder, NotAFolder, NotEmpty
@@ -66,7 +66,7 @@ def rename(tx: Transaction, config: Config, session: Session, entry: Entry, to: 
         return _rename_within(tx, session, entry, place, target)
     here = path_of(tx.db, session.ino, entry.folder, entry.name)
     there = path_of(tx.db, to.ino, place.folder, place.name)
-    return _move(tx, config, session, entry, to, place, target, (here, there))
+    return _Move(tx, config, session, to).whole(entry, place, target, (here, there))
 
 
 def _rename_within(tx: Transaction, session: Session, entry: Entry, place: Place, target: Entry | None) -> Entry:
@@ -84,64 +84,52 @@ def _rename_within(tx: Transaction, session: Session, entry: Entry, place: Place
     return inserted(tx, new, seq)
 
 
-def _move(
-    tx: Transaction,
-    config: Config,
-    session: Session,
-    entry: Entry,
-    to: Session,
-    place: Place,
-    target: Entry | None,
-    paths: tuple[str, str],
-) -> Entry:
-    """Move *entry*, and all that is in it, to another session; *paths* are its names here and there."""
-    moved = _move_one(tx, config, session, entry, to, place, target, paths)
-    waiting = [(entry, paths)]
-    while waiting:
-        folder, (here, there) = waiting.pop()
-        for child in entries.children(tx.db, folder.ino) if folder.kind is Kind.FOLDER else ():
-            inside = (f"{here}/{child.name}", f"{there}/{child.name}")
-            whole = sealed(tx, session, child) if child.kind is Kind.FILE else child
-            _move_one(tx, config, session, whole, to, Place(to.sid, folder.ino, child.name), None, inside)
-            waiting.append((whole, inside))
-    return moved
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A move from *session* to the session *to*, in one transaction."""
 
+    tx: Transaction
+    config: Config
+    session: Session
+    to: Session
 
-def _move_one(
-    tx: Transaction,
-    config: Config,
-    session: Session,
-    entry: Entry,
-    to: Session,
-    place: Place,
-    target: Entry | None,
-    paths: tuple[str, str],
-) -> Entry:
-    if entry.kind is Kind.FILE and target is None:
-        check_room(tx, config, to)
-    new = _new_home(tx, entry, to, place, target)
-    _tell_move(tx, session, entry, to, new, paths)
-    if target is not None:
-        _end(tx, target, tx.journal.touch(to.sid).seq)
-    if new.kind is Kind.FILE:
-        tally = tx.journal.touch(to.sid)
-        tally.artifact_count += 1
-        tally.total_size += new.size or 0
-    return inserted(tx, new, tx.journal.touch(to.sid).seq)
+    def whole(self, entry: Entry, place: Place, target: Entry | None, paths: tuple[str, str]) -> Entry:
+        """Move *entry*, and all that is in it, to *place*; *paths* are its names here and there."""
+        moved = self._one(entry, place, target, paths)
+        waiting = [(entry, paths)]
+        while waiting:
+            folder, (here, there) = waiting.pop()
+            for child in entries.children(self.tx.db, folder.ino) if folder.kind is Kind.FOLDER else ():
+                inside = (f"{here}/{child.name}", f"{there}/{child.name}")
+                whole = sealed(self.tx, self.session, child) if child.kind is Kind.FILE else child
+                self._one(whole, Place(self.to.sid, folder.ino, child.name), None, inside)
+                waiting.append((whole, inside))
+        return moved
 
+    def _one(self, entry: Entry, place: Place, target: Entry | None, paths: tuple[str, str]) -> Entry:
+        tx, to = self.tx, self.to
+        if entry.kind is Kind.FILE and target is None:
+            check_room(tx, self.config, to)
+        new = _new_home(tx, entry, to, place, target)
+        self._tell(entry, new, paths)
+        if target is not None:
+            _end(tx, target, tx.journal.touch(to.sid).seq)
+        if new.kind is Kind.FILE:
+            tally = tx.journal.touch(to.sid)
+            tally.artifact_count += 1
+            tally.total_size += new.size or 0
+        return inserted(tx, new, tx.journal.touch(to.sid).seq)
 
-def _tell_move(
-    tx: Transaction, session: Session, entry: Entry, to: Session, new: NewEntry, paths: tuple[str, str]
-) -> None:
-    noun = NOUNS[entry.kind]
-    here = {"name": paths[0], "sequence": entry.file.sequence if entry.file else None}
-    there = {"name": paths[1], "sequence": new.sequence}
-    content = {"hash": new.content_hash, "size": new.size}
-    away = _without_none({"session": to.id, **there})
-    seq = tx.journal.append(session.sid, f"{noun}.moved_out", None, **here, **content, to=away)
-    _end(tx, entry, seq)
-    origin = {"from": _without_none({"session": session.id, **here})}
-    tx.journal.append(to.sid, f"{noun}.moved_in", new.state, **there, version=new.version, **content, **origin)
+    def _tell(self, entry: Entry, new: NewEntry, paths: tuple[str, str]) -> None:
+        noun, journal = NOUNS[entry.kind], self.tx.journal
+        here = {"name": paths[0], "sequence": entry.file.sequence if entry.file else None}
+        there = {"name": paths[1], "sequence": new.sequence}
+        content = {"hash": new.content_hash, "size": new.size}
+        away = _without_none({"session": self.to.id, **there})
+        seq = journal.append(self.session.sid, f"{noun}.moved_out", None, **here, **content, to=away)
+        _end(self.tx, entry, seq)
+        origin = {"from": _without_none({"session": self.session.id, **here})}
+        journal.append(self.to.sid, f"{noun}.moved_in", new.state, **there, version=new.version, **content, **origin)
 
 
 def _new_home(tx: Transaction, entry: Entry, to: Session, place: Place, target: Entry | None) -> NewEntry:
