@@ -16,7 +16,7 @@ from llmspellfs.model.event import Origin
 from llmspellfs.model.retention import action_of, governing, is_held, is_ripe, judge, since_ns
 from llmspellfs.model.session import EVENT_KINDS, Session, Status, next_status
 from llmspellfs.model.times import NS, iso
-from llmspellfs.service import erasure
+from llmspellfs.service import clearing, erasure
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.presence import present
 from llmspellfs.service.session_rules import put_row, take_out
@@ -55,6 +55,8 @@ class RetentionReport:
     deeds: tuple[Deed, ...]
     held: int
     dry_run: bool
+    stale: str | None = None
+    """As a purge's, of all that were purged."""
 
 
 class Retention:
@@ -96,7 +98,9 @@ class Retention:
             for each in due
             if each.rule is not None
         )
-        return RetentionReport(deeds, sum(map(is_held, live)), dry_run)
+        has_purged = not dry_run and any(deed.action == "purge" and deed.left is None for deed in deeds)
+        why = clearing.clear(self._engine) if has_purged else None
+        return RetentionReport(deeds, sum(map(is_held, live)), dry_run, why)
 
     def _foretell(self, session: Session, rule: Rule, is_busy: Callable[[int], bool]) -> Deed:
         with self._engine.index.read() as db:
@@ -114,7 +118,7 @@ class Retention:
         if rule.action != "purge":
             return deed
         gone = replace(session, deleted_ns=self._engine.now())
-        return replace(deed, freed=erasure.purge_session(self._engine, gone, by).freed)
+        return replace(deed, freed=erasure.purge_session(self._engine, gone, by, is_one_of_many=True).freed)
 
     def _why_left(self, tx: Transaction, was: Session, rule: Rule, is_busy: Callable[[int], bool]) -> str | None:
         """Return why nothing may be done to the session now that nobody else can change it, or None."""

@@ -86,7 +86,7 @@ _FIRST = """
 CREATE TABLE store (
     key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns',
                                         -- 'listed_ns' (when a session's directory name last came, went or changed),
-                                        -- 'scrub' (how far the scrub is, as JSON)
+                                        -- 'scrub' (how far the scrub is, as JSON), 'stale' (see storage/stale.py)
     value
 ) WITHOUT ROWID;
 
