@@ -160,6 +160,7 @@ def _forget_lost(engine: Engine, purge: Purge) -> tuple[list[str], list[str]]:
         owner = former.owner(db, session_id, purge.sid, purge.sequence, purge.known)
     items = traces.lost(lost, owner)
     lost.wipe(items)
+    traces.erase_open_files(path, owner)
     open_files = traces.open_files(path, owner)
     if purge.known is not None:
         with engine.index.write(frees=True) as db:

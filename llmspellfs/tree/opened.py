@@ -350,11 +350,15 @@ class Opened:
         self.store.sync()
 
     def lose(self, file: OpenFile, source: str | bytes, why: str) -> bool:
-        """Keep bytes of *file* that could not be committed in lost+found; tell whether that succeeded."""
+        """Keep bytes of *file* that could not be committed in lost+found; tell whether that succeeded.
+
+        What was purged is kept nowhere: that is what was asked for.
+        """
         try:
             session, path = self.entries.whereabouts(file.place)
             item = self.store.intake.lose(source, session, path, why, ino=file.ino, sequence=file.sequence)
-            log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
+            kept = "kept nowhere, since it was purged" if item is None else f"kept as lost item {item}"
+            log.error("%r could not be committed (%s): %s", file.place.name, why, kept)
             return True
         except (SpellError, OSError) as error:
             log.error("%r could not be committed (%s), nor kept: %s", file.place.name, why, error)  # noqa: TRY400 - foreseen
