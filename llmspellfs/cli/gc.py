@@ -19,9 +19,10 @@ def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
 
     History older than `history_days` is pruned, all but what checkpoints show. Content that nothing refers to is
     marked at first, and gone after a later run that comes past the grace. Mounts and scripts may go on meanwhile.
-    The configuration's rules of retention are applied first, as `llmspellfs retention` does.
+    The configuration's rules of retention are applied first, as `llmspellfs retention` does. Where a purge could not
+    write the index anew, this does.
     """
-    from llmspellfs.cli.reports import gc_json, gc_line
+    from llmspellfs.cli.reports import gc_json, gc_line, stale_note
     from llmspellfs.cli.retention import deed_json, told
 
     store = app.open()
@@ -34,3 +35,5 @@ def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
     if store.retention.rules:
         said["retention"] = [deed_json(deed, dry_run=dry_run) for deed in retained.deeds]
     render.outcome(gc_line(report, dry_run=dry_run), said, as_json=app.json)
+    if report.stale is not None:
+        render.note(f"what was purged: {stale_note(report.stale)}")

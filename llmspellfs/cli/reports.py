@@ -60,7 +60,14 @@ def purge_notes(ref: str, report: PurgeReport) -> list[str]:
     notes += [f"{ref}: a repair has kept the index as it was in {folder}: see that it goes" for folder in report.copies]
     if not report.is_ended:
         notes.append(f"{ref}: what was erased stands in the WAL yet: run `llmspellfs gc` when its readers have ended")
+    if report.stale is not None:
+        notes.append(f"{ref}: {stale_note(report.stale)}")
     return notes
+
+
+def stale_note(why: str) -> str:
+    """Return what it means that the index was not written anew after a purge, and *why* it was not."""
+    return f"words of it may stand in unused bytes of the index ({why}): run `llmspellfs gc`, which writes it anew"
 
 
 def stats_json(stats: Stats) -> dict[str, Any]:

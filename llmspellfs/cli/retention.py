@@ -26,7 +26,12 @@ def retention(app: App, dry_run: bool, force: bool) -> None:
     The rules are those of [runtime.sessions.retention]; sessions with the tag `hold` are exempt.
     """
     store = app.open()
-    told(store.retention.apply(dry_run=dry_run, force=force), store.timed_out, as_json=app.json)
+    report = store.retention.apply(dry_run=dry_run, force=force)
+    told(report, store.timed_out, as_json=app.json)
+    if report.stale is not None:
+        from llmspellfs.cli.reports import stale_note
+
+        render.note(f"what was purged: {stale_note(report.stale)}")
 
 
 def told(report: RetentionReport, timed_out: list[Session], *, as_json: bool) -> None:

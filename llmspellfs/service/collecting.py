@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmspellfs.model.times import NS
-from llmspellfs.service import erasure
+from llmspellfs.service import clearing, erasure
 from llmspellfs.service.check_findings import Progress
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.messages import KEPT_NS
@@ -51,7 +51,9 @@ class GcReport:
     files: int = 0
     """Files of chunks that were unlinked, orphans not counted."""
     index_freed: int = 0
-    """Bytes of the index that hold nothing now: it does not shrink, but is filled again before it grows."""
+    """Bytes of the index that hold nothing now: it is filled again before it grows."""
+    stale: str | None = None
+    """Why the index could not be written anew, which a purge has left due: words may stand in its unused bytes."""
 
 
 class Collection:
@@ -91,7 +93,9 @@ class Collection:
                 note_run(db, COLLECTED, self._now)
             orphans = len(erasure.unlink_chunks(self._engine, self._orphans()))
             self._remove_leftovers()
-            return GcReport(pruned, condemned, removed, freed, orphans, expired, files, max(0, self._free() - free))
+            left = max(0, self._free() - free)
+            why = clearing.clear(self._engine, is_patient=True)
+            return GcReport(pruned, condemned, removed, freed, orphans, expired, files, left, why)
 
     def foretell(self) -> GcReport:
         """Return what `collect` would do now; only read."""

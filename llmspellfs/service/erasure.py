@@ -1,8 +1,9 @@
 """Purging: what was stored is erased for good, while the audit trail stays and verifies.
 
 A purge is decided by its first transaction, which erases as much as one of bounded length can; the rest follows in
-others like it. Then the files of chunks go, the full text is merged, so that no word stays in its pages, and the WAL
-is emptied. Where it is cut in between, the next to open the store or to collect garbage goes on with it.
+others like it. Then the files of chunks go, the full text is merged and the index written anew, so that no word stays
+in its pages, and the WAL is emptied. Where it is cut in between, the next to open the store or to collect garbage goes
+on with it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager
 from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
+from llmspellfs.service import clearing
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.pacing import give_way, paced
 from llmspellfs.service.purged import Gone, PurgeReport
@@ -29,6 +31,7 @@ from llmspellfs.storage import (
     search_text,
     sessions,
     spool,
+    stale,
     state,
     traces,
     turns,
@@ -37,8 +40,6 @@ from llmspellfs.storage.erasing import Purge
 from llmspellfs.storage.sessions import SessionRow
 
 _log = logging.getLogger(__name__)
-_WAL_PATIENCE = 5.0
-"""Seconds to wait for readers to let go of the WAL."""
 _UNLINKED = 32
 """Files that are unlinked while the write lock is held."""
 
@@ -49,11 +50,17 @@ def turn(engine: Engine) -> AbstractContextManager[None]:
 
 
 def purge_session(
-    engine: Engine, session: Session, by: Origin | None, *, first: Callable[[Transaction], None] = lambda _: None
+    engine: Engine,
+    session: Session,
+    by: Origin | None,
+    *,
+    is_one_of_many: bool = False,
+    first: Callable[[Transaction], None] = lambda _: None,
 ) -> PurgeReport:
     """Erase *session*'s rows and metadata, and content that nothing else uses; its trail stays.
 
-    *first* is called in the transaction that decides it, and may refuse by raising. Raises NotFound, StoreBusy.
+    *first* is called in the transaction that decides it, and may refuse by raising. Where it *is_one_of_many*, the
+    caller has the index written anew behind the last (`clearing.clear`). Raises NotFound, StoreBusy.
     """
     engine.check_writable()
     gone, rows = Gone(), _row_ids(engine, session.sid, None)
@@ -70,7 +77,7 @@ def purge_session(
             gone.labels += _bury(tx, found)
             gone.messages += erasing.forget_messages(tx.db, found.id)
             _erase(tx, purge, next(paced(engine.index, rows), []), gone)
-        return _go_to_the_end(engine, purge, gone)
+        return _go_to_the_end(engine, purge, gone, rewrites=not is_one_of_many)
 
 
 def purge_artifact(engine: Engine, session: Session, sequence: int, by: Origin | None) -> PurgeReport:
@@ -170,6 +177,7 @@ def _forget_lost(engine: Engine, purge: Purge) -> tuple[list[str], list[str]]:
         owner = former.owner(db, session_id, purge.sid, purge.sequence, purge.known)
     items = traces.lost(lost, owner)
     lost.wipe(items)
+    traces.erase_open_files(path, owner)
     open_files = traces.open_files(path, owner)
     if purge.known is not None:
         with engine.index.write(frees=True) as db:
@@ -177,13 +185,13 @@ def _forget_lost(engine: Engine, purge: Purge) -> tuple[list[str], list[str]]:
     return items, open_files
 
 
-def _go_to_the_end(engine: Engine, purge: Purge, gone: Gone) -> PurgeReport:
+def _go_to_the_end(engine: Engine, purge: Purge, gone: Gone, *, rewrites: bool = True) -> PurgeReport:
     """Do all of *purge* that comes after its first transaction; what fails is left to who opens the store next."""
-    is_ended, lost, open_files = False, list[str](), list[str]()
+    is_ended, stale_for, lost, open_files = False, None, list[str](), list[str]()
     try:
         _erase_rest(engine, purge, gone)
         lost, open_files = _forget_lost(engine, purge)
-        is_ended = _settle(engine, [purge], patience=_WAL_PATIENCE)
+        is_ended, stale_for = _settle(engine, [purge], patience=clearing.WAL_PATIENCE, rewrites=rewrites)
     except SpellError as error:
         _log.warning("the next who opens the store goes on with the purge: %s", error.message)
     with engine.index.read() as db:
@@ -192,7 +200,7 @@ def _go_to_the_end(engine: Engine, purge: Purge, gone: Gone) -> PurgeReport:
     return PurgeReport(
         unlinked, gone.freed, tuple(gone.contents), gone.shared,
         gone.rows, gone.labels, gone.words, gone.messages, tuple(lost), tuple(open_files),
-        tuple(traces.copies(engine.rooms.path)), is_ended,
+        tuple(traces.copies(engine.rooms.path)), is_ended, stale_for,
     )  # fmt: skip
 
 
@@ -212,7 +220,9 @@ def finish(engine: Engine) -> None:
             _erase_rest(engine, purge, Gone())
             if not purge.keeps_content:
                 _forget_lost(engine, purge)
-        _settle(engine, purges)
+        _, why = _settle(engine, purges)
+        if why is not None:
+            _log.warning("words of what was purged may stand in unused bytes of the index until a gc: %s", why)
 
 
 def _is_unfinished(engine: Engine) -> bool:
@@ -220,20 +230,28 @@ def _is_unfinished(engine: Engine) -> bool:
         return bool(erasing.unfinished(db) or erasing.doomed(db))
 
 
-def _settle(engine: Engine, purges: list[Purge], *, patience: float = 0) -> bool:
-    """Unlink the files of doomed chunks, and have no word of *purges* left in pages; tell whether they have ended."""
+def _settle(
+    engine: Engine, purges: list[Purge], *, patience: float = 0, rewrites: bool = True
+) -> tuple[bool, str | None]:
+    """Unlink the files of doomed chunks, and have no word of *purges* left in pages; tell whether they have ended.
+
+    The other is why the index, which *rewrites* has written anew, was not.
+    """
     unlink_doomed(engine)
     if not purges:
-        return True
+        return True, None
     drop_words(engine)
     _merge_words(engine)
     engine.rooms.cache.clear()
+    noted, why = clearing.rewrite(engine, [purge.id for purge in purges]) if rewrites else (0, clearing.LATER)
     with engine.index.read() as db:
         is_empty = erasing.empty_wal(db, patience)
     # Durable: the WAL that was emptied is synced with this, so that no power loss brings back what was in it.
     with engine.write(durable=True, frees=True) as tx:
         erasing.end(tx.db, purges if is_empty else ())
-    return is_empty
+        if is_empty:
+            stale.forget(tx.db, noted)
+    return is_empty, why
 
 
 def drop_words(engine: Engine) -> None:

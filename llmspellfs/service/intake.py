@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO
 
-from llmspellfs.errors import InvalidValue
+from llmspellfs.errors import InvalidValue, NotFound, SpellError
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import contents, disk, inherited
+from llmspellfs.storage import contents, disk, former, inherited
 from llmspellfs.storage.disk import Buffer
 from llmspellfs.storage.ingest import INLINE_LIMIT, Check, Ingest, Room, Staged, stage_bytes
 from llmspellfs.storage.read_back import ReadBack
@@ -109,15 +109,19 @@ class Intake:
     def spool_file(
         self, session_id: str | None, name: str, *, ino: int | None = None, sequence: int | None = None
     ) -> SpoolFile | MemoryFile:
-        """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace.
+        """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace, NotFound.
 
-        *ino* and *sequence* are the inode and the artifact that they are of, where there is one.
+        *ino* and *sequence* are the inode and the artifact that they are of, where there is one; one that was purged
+        takes no more.
         """
         spool = self._engine.rooms.spool
         if spool is None:
             return MemoryFile()
         file = spool.new()
         file.describe(session_id, name, ino=ino, sequence=sequence)
+        if sequence is not None and self._is_erased(session_id, sequence):  # a purge that comes later finds the file
+            file.discard()
+            raise NotFound("artifact", name)
         return file
 
     def lose(
@@ -130,19 +134,31 @@ class Intake:
         ino: int | None = None,
         sequence: int | None = None,
     ) -> str | None:
-        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id, None in memory.
+        """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id.
 
-        *ino* and *sequence* as for `spool_file`. Raises NoSpace, and LimitExceeded where lost+found holds as much as a
-        quota allows.
+        None in memory, and where the session, or the artifact, was purged: nothing of it is kept. *ino* and *sequence*
+        as for `spool_file`. Raises NoSpace, and LimitExceeded where lost+found holds as much as a quota allows.
         """
         lost, quota = self._engine.rooms.lost, self._engine.quota
-        if lost is None:
+        if lost is None or self._is_erased(session_id, sequence):
             return None
         with self._losing:
             if quota is not None:
                 size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
                 quota.check_lost(lost.list(), session_id, size)
-            return lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
+            item = lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
+        if self._is_erased(session_id, sequence):  # since: the purge may have looked before the item was there
+            lost.wipe([item])
+            return None
+        return item
+
+    def _is_erased(self, session_id: str | None, sequence: int | None) -> bool:
+        """Tell whether it is known that the session, or the artifact, was purged."""
+        try:
+            with self._engine.index.read() as db:
+                return former.is_erased(db, session_id, sequence)
+        except SpellError:
+            return False
 
     def _known(self, chunk_hash: bytes) -> Check | None:
         with self._engine.index.read() as db:

@@ -33,6 +33,8 @@ class PurgeReport:
     """Folders of quarantine, in which it may still be: nothing goes from there by itself."""
     is_ended: bool = True
     """False: readers kept the WAL from being emptied, or the disk failed; the next gc or opening goes on."""
+    stale: str | None = None
+    """Why the index was not written anew, which the next gc does: words may stand in unused bytes of its pages."""
 
 
 @dataclass(slots=True)

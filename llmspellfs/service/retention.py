@@ -14,7 +14,7 @@ from llmspellfs.errors import StoreBusy
 from llmspellfs.model.event import Origin
 from llmspellfs.model.retention import action_of, governing, is_held, is_ripe, judge, since_ns
 from llmspellfs.model.session import EVENT_KINDS, Session, Status, next_status
-from llmspellfs.service import erasure
+from llmspellfs.service import clearing, erasure
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.presence import present
 from llmspellfs.service.session_rules import put_row, take_out
@@ -56,6 +56,8 @@ class RetentionReport:
     deeds: tuple[Deed, ...]
     held: int
     dry_run: bool
+    stale: str | None = None
+    """As a purge's, of all that were purged."""
 
 
 class Retention:
@@ -97,7 +99,9 @@ class Retention:
             for each in due
             if each.rule is not None
         )
-        return RetentionReport(deeds, sum(map(is_held, live)), dry_run)
+        has_purged = not dry_run and any(deed.action == "purge" and deed.left is None for deed in deeds)
+        why = clearing.clear(self._engine) if has_purged else None
+        return RetentionReport(deeds, sum(map(is_held, live)), dry_run, why)
 
     def _foretell(self, session: Session, rule: Rule, is_busy: Callable[[int], bool]) -> Deed:
         with self._engine.index.read() as db:
@@ -117,7 +121,8 @@ class Retention:
         deed = _deed(session, rule)
         try:
             if rule.action == "purge":
-                return replace(deed, freed=erasure.purge_session(self._engine, session, by, first=act).freed)
+                gone = erasure.purge_session(self._engine, session, by, is_one_of_many=True, first=act)
+                return replace(deed, freed=gone.freed)
             with self._engine.write(by, frees=True) as tx:
                 act(tx)
         except _LeftAlone as why:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llmspellfs.storage import disk
+from llmspellfs.storage import disk, stale
 from llmspellfs.storage.index import Connection
 
 FLEETING_NS = 60 * 1_000_000_000
@@ -63,6 +63,8 @@ def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool
     query = "INSERT INTO purge (sid, sequence, keeps_content, known) VALUES (?, ?, ?, ?)"
     number = db.execute(query, (sid, sequence, keeps_content, known)).lastrowid
     assert number is not None
+    if not keeps_content:
+        stale.note(db, number)
     return Purge(number, sid, sequence, keeps_content, known)
 
 

@@ -30,17 +30,37 @@ class Owner:
     names: Collection[str] = ()
     inos: Collection[int] = ()
 
+    def owns_surely(self, told: dict[str, Any]) -> bool:
+        """Tell whether bytes of which *told* is known are meant for it, whatever their name."""
+        if self.sequence is None:
+            return told.get("session") == self.session
+        is_same = told.get("session") == self.session and told.get("sequence") == self.sequence
+        return is_same or told.get("ino") in self.inos
+
     def owns(self, told: dict[str, Any]) -> bool:
         """Tell whether bytes of which *told* is known are meant for it.
 
         A name may have been another artifact's too, so it counts only where nothing tells more.
         """
-        if self.sequence is not None and told.get("ino") in self.inos:
+        if self.owns_surely(told):
             return True
         if told.get("session") != self.session or self.sequence is None:
             return told.get("session") == self.session
         sequence = told.get("sequence")
         return told.get("name") in self.names if sequence is None else sequence == self.sequence
+
+
+def is_erased(db: Connection, session_id: object, sequence: object) -> bool:
+    """Tell whether the session, or its artifact *sequence*, was purged; true as soon as no row of it is left."""
+    query = "SELECT sid, purged_ns FROM session WHERE id = ?"
+    row = db.execute(query, (session_id,)).fetchone() if isinstance(session_id, str) else None
+    if row is None or row[1] is not None or not isinstance(sequence, int) or not 0 < sequence < 1 << 63:
+        return row is not None and row[1] is not None
+    key = (row[0], sequence)
+    if db.execute("SELECT 1 FROM entry WHERE kind = 0 AND sid = ? AND sequence = ? LIMIT 1", key).fetchone():
+        return False  # by an index; the trail may be long
+    purged = "kind = 'artifact.purged' AND json_valid(line) AND json_extract(line, '$.sequence')"
+    return db.execute(f"SELECT 1 FROM event WHERE sid = ? AND {purged} = ?", key).fetchone() is not None
 
 
 def contents(db: Connection, sid: int, sequence: int | None) -> list[int]:

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -214,9 +214,33 @@ class Index:
         if self._guard is not None:
             self._guard.reserve.hold()
 
-    def is_short(self) -> bool:
-        """Tell whether the disk is so full that transactions had better be small."""
-        return self._guard is not None and self._guard.reserve.is_short(_LARGE)
+    def is_short(self, more: int = _LARGE) -> bool:
+        """Tell whether the disk is so full that transactions had better be small, or has no room for *more* bytes."""
+        return self._guard is not None and self._guard.reserve.is_short(more)
+
+    @contextmanager
+    def aside(self) -> Iterator[Connection]:
+        """Lend a connection of its own, in no transaction, while no other thread of this process writes.
+
+        It never folds the WAL by itself, and waits for other processes as long as a writer does. Raises StoreBusy,
+        NoSpace.
+        """
+        self._check_fork()
+        if not self._write_turn().acquire(timeout=self.busy_seconds):
+            raise StoreBusy(self.busy_seconds)
+        failure: sqlite3.Error | None = None
+        try:
+            with closing(self._connect(self.busy_seconds)) as connection:
+                connection.execute("PRAGMA wal_autocheckpoint = 0")
+                yield connection
+        except sqlite3.Error as error:
+            failure = error
+            raise self.mapped(error) from None
+        finally:
+            try:
+                self._guard_after(failure)
+            finally:
+                self._write_turn().release()
 
     def _guard_after(self, failure: sqlite3.Error | None) -> None:
         if self._guard is not None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmspellfs.errors import NoSpace, ReadOnly, StoreUnusable
-from llmspellfs.storage import disk, turns
+from llmspellfs.storage import disk, former, turns
 from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
 from llmspellfs.storage.content import ChunkCache
 from llmspellfs.storage.index import Index
@@ -131,8 +133,14 @@ def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
             spool = Spool(path)  # before the turn ends: whoever needs the store alone looks for others there
     lost = LostFound(path)
     with _closed_on_failure(index, spool):
-        salvage(path, lost)
+        salvage(path, lost, functools.partial(_is_erased, index))
         return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost, Reading(path))
+
+
+def _is_erased(index: Index, told: dict[str, Any]) -> bool:
+    """Tell whether what is *told* of bytes says that they are of something that was purged."""
+    with index.read() as db:
+        return former.is_erased(db, told.get("session"), told.get("sequence"))
 
 
 def _make_index(path: Path) -> None:

@@ -87,7 +87,7 @@ CREATE TABLE store (
     key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns',
                                         -- 'listed_ns' (when a session's directory name last came, went or changed),
                                         -- 'retained_ns', 'collected_ns' (when rules of retention, gc last ran),
-                                        -- 'scrub' (how far the scrub is, as JSON)
+                                        -- 'scrub' (how far the scrub is, as JSON), 'stale' (see storage/stale.py)
     value
 ) WITHOUT ROWID;
 

@@ -20,9 +20,10 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
+from typing import Any
 
 from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
 from llmspellfs.storage import disk, turns
@@ -33,6 +34,7 @@ FOLDER = "spool"
 _LOCK = "lock"
 _NAME = re.compile(r"\d+-[0-9a-f]+")
 _UNBORN, _HOLD = ".new-", "hold-"
+_ERASED = ".erased"
 _UNBORN_SECONDS = 3600
 _GLANCE_SECONDS = 0.1
 """How long others may hold a lock that they only look at, or a process that is about to become another."""
@@ -97,7 +99,7 @@ class SpoolFile:
         os.close(descriptor)
         if self._pid != os.getpid():
             return
-        for path in (self.path, f"{self.path}.json"):
+        for path in (self.path, f"{self.path}.json", f"{self.path}{_ERASED}"):
             with disk_errors(path), suppress(FileNotFoundError):
                 disk.unlink("spool.unlink", path)
 
@@ -209,11 +211,20 @@ def held(root: StrPath) -> set[str]:
     return words
 
 
-def salvage(root: StrPath, lost: LostFound) -> tuple[str, ...]:
+def erase(path: StrPath) -> None:
+    """Note that what the file *path* of a living process's folder is for was purged: nobody salvages it."""
+    with disk_errors(path), suppress(FileExistsError, FileNotFoundError):
+        os.close(disk.create("spool.erase", f"{os.fspath(path)}{_ERASED}"))
+
+
+def salvage(
+    root: StrPath, lost: LostFound, is_erased: Callable[[dict[str, Any]], bool] = lambda _: False
+) -> tuple[str, ...]:
     """Move what dead processes left in the spool of the store at *root* to *lost*; return the new items' ids.
 
-    Empty files, and those whose bytes were all committed, are removed; what is another user's is left, and so is,
-    for the next time, what the disk has no room to move. Several processes may do it at once.
+    Empty files, those whose bytes were all committed, and those that are of something purged, as is known or as
+    *is_erased* says of what is told of them, are removed; what is another user's is left, and so is, for the next
+    time, what the disk has no room to move. Several processes may do it at once.
     """
     ids: list[str] = []
     spool = _folder(root)
@@ -225,14 +236,14 @@ def salvage(root: StrPath, lost: LostFound) -> tuple[str, ...]:
             try:
                 with disk_errors(path), _dead(path) as dead:
                     if dead:
-                        _salvage_folder(path, lost, ids)
+                        _salvage_folder(path, lost, ids, is_erased)
                         _remove(path)
             except (NoSpace, Corrupt, StoreUnusable) as error:
                 _log.warning("%s is left for the next who opens the store: %s", path, error)
     return tuple(ids)
 
 
-def _salvage_folder(path: str, lost: LostFound, ids: list[str]) -> None:
+def _salvage_folder(path: str, lost: LostFound, ids: list[str], is_erased: Callable[[dict[str, Any]], bool]) -> None:
     """Move what was lost in the folder *path* to *lost*, and add the items' *ids*."""
     before = len(ids)
     for name in sorted(filter(str.isdecimal, _names(path)), key=int):
@@ -240,6 +251,8 @@ def _salvage_folder(path: str, lost: LostFound, ids: list[str]) -> None:
         status = os.lstat(file)
         if _is_loss(file):
             known = read_description(f"{file}.json")
+            if is_erased(known):
+                continue
             item = lost.add(
                 file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns,
                 ino=known.get("ino"), sequence=known.get("sequence"),
@@ -251,7 +264,7 @@ def _salvage_folder(path: str, lost: LostFound, ids: list[str]) -> None:
 
 def _is_loss(file: str) -> bool:
     """Tell whether the spool's *file* holds bytes that were not committed."""
-    if not os.path.basename(file).isdecimal():
+    if not os.path.basename(file).isdecimal() or os.path.lexists(f"{file}{_ERASED}"):
         return False
     status = os.lstat(file)
     return bool(status.st_size) and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != _COMMITTED

@@ -1,6 +1,6 @@
 """Where else in a store's folder there are bytes that were meant for a session, or for an artifact of it.
 
-Nothing is changed here; what another process is still writing is its own.
+What another process is still writing is its own: it is told of, and kept from being salvaged.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from llmspellfs.storage.former import Owner
 from llmspellfs.storage.lost import LostFound, read_description
-from llmspellfs.storage.spool import FOLDER, live_owners
+from llmspellfs.storage.spool import FOLDER, erase, live_owners
 
 _QUARANTINE = "quarantine"
 
@@ -23,14 +24,20 @@ def lost(found: LostFound, owner: Owner) -> list[str]:
 
 def open_files(store: Path, owner: Owner) -> list[str]:
     """Return the files of the spool, as `spool/…`, in which living processes have bytes for *owner*."""
-    return sorted(_open_files(store, owner))
+    return sorted(name for name, told in _open_files(store) if owner.owns(told))
 
 
-def _open_files(store: Path, owner: Owner) -> Iterator[str]:
+def erase_open_files(store: Path, owner: Owner) -> None:
+    """Have nobody salvage what is surely *owner*'s of them, should these processes end before they let go of it."""
+    for name, told in _open_files(store):
+        if owner.owns_surely(told):
+            erase(store / name)
+
+
+def _open_files(store: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for process in live_owners(store):
         for about in (store / FOLDER / process).glob("*.json"):
-            if owner.owns(read_description(about)):
-                yield f"{FOLDER}/{process}/{about.stem}"
+            yield f"{FOLDER}/{process}/{about.stem}", read_description(about)
 
 
 def copies(store: Path | None) -> list[str]:

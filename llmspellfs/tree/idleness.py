@@ -51,7 +51,10 @@ class Idleness:
             self._changed(session.sid)
         if self._store.retention.rules and time.monotonic() >= self._retention_due:
             self._retention_due = time.monotonic() + _RETENTION_SECONDS
-            for deed in self._store.retention.apply(is_busy=self._is_busy).deeds:
+            report = self._store.retention.apply(is_busy=self._is_busy)
+            if report.stale is not None:
+                log.warning("words of what was purged may stand in unused bytes until a gc: %s", report.stale)
+            for deed in report.deeds:
                 self._changed(deed.sid)
                 log.info("retention rule %r: %s %r: %s", deed.rule, deed.action, deed.session, deed.left or "done")
 

@@ -355,14 +355,15 @@ class Opened:
         self.store.sync()
 
     def lose(self, file: OpenFile, source: str | bytes, why: str) -> bool:
-        """Keep bytes of *file* that could not be committed in lost+found.
+        """Keep bytes of *file* that could not be committed in lost+found; but what was purged is kept nowhere.
 
         Tell whether there is no more to do: False says that they are to stay in the spool, for who salvages it.
         """
         try:
             session, path = self.entries.whereabouts(file.place)
             item = self.store.intake.lose(source, session, path, why, ino=file.ino, sequence=file.sequence)
-            log.error("%r could not be committed (%s): kept as lost item %s", file.place.name, why, item)
+            kept = "kept nowhere, since it was purged" if item is None else f"kept as lost item {item}"
+            log.error("%r could not be committed (%s): %s", file.place.name, why, kept)
             return True
         except (SpellError, OSError) as error:
             log.error("%r could not be committed (%s), nor kept: %s", file.place.name, why, error)  # noqa: TRY400 - foreseen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import SessionNotActive
+from llmspellfs.errors import SessionNotActive, SpellError
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.creation import NewSession
 from tests.tree.trees import Walker
@@ -206,6 +207,17 @@ def _recover(store: Store) -> None:
     store.upkeep.recover(store.upkeep.lost()[0].id)
 
 
+def _purge_what_is_open(store: Store) -> None:
+    """Purge an artifact to which somebody writes by a file of the spool."""
+    art = store.artifacts.get("s", "old")
+    file = store.intake.spool_file(store.sessions.get("s").id, "old", ino=art.ino)
+    try:
+        store.artifacts.purge("s", "old")
+    finally:
+        with suppress(SpellError):  # the purge has succeeded
+            file.discard()
+
+
 def _refused(store: Store) -> None:
     """Find only within the transaction that a change is not possible."""
     with pytest.raises(SessionNotActive):
@@ -253,6 +265,7 @@ SCENARIOS: dict[str, Scenario] = {
     "restore session": Scenario(_restored, _session_deleted),
     "update session": Scenario(_states),
     "purge": Scenario(lambda store: void(store.artifacts.purge("s", "old")), purged=(OLD,), is_one=False),
+    "purge what is open": Scenario(_purge_what_is_open, purged=(OLD,), is_one=False),
     "purge session": Scenario(lambda store: void(store.sessions.purge("s")), _lost, purged=(OLD, SHARED), is_one=False),
     "gc": Scenario(lambda store: void(store.upkeep.gc()), _condemned, ahead=HISTORY + 2 * HOUR, is_one=False),
     "save": Scenario(lambda store: void(store.sessions.save("s", "label"))),

@@ -14,7 +14,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, SessionNotActive, StoreBusy, Vanished
-from llmspellfs.service import erasure, pacing
+from llmspellfs.service import clearing, erasure, pacing
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.collecting import Collection
 from llmspellfs.service.paths import Place
@@ -355,7 +355,7 @@ def test_readers_that_hold_the_wal_are_told_of_and_the_next_run_empties_it(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = sqlite_store
-    monkeypatch.setattr(erasure, "_WAL_PATIENCE", 0.1)
+    monkeypatch.setattr(clearing, "WAL_PATIENCE", 0.1)
     store.sessions.create("s")
     store.artifacts.put("s", "doc", b"secretcontent")
     with store.engine.index.snapshot() as db:
