@@ -28,16 +28,23 @@ def backup(app: App, ctx: click.Context, dest: str, no_hardlink: bool) -> None:
     """Copy the store, as it is at one moment, into the folder DEST.
 
     Mounts and scripts go on meanwhile. DEST is new, empty, or an earlier backup of this store: then only what is new is
-    copied. It is a store itself, for fsck and for restore-store. Exits with 1 if the store lacks chunks that it names.
+    copied. It is a store itself, for fsck and for restore-store. Exits with 1 if chunks are missing in the store or
+    found to be harmed there, and names them; sound copies of them in DEST stay.
     """
     store = app.open()
     _refuse_mount(store.path, dest)
     with render.Bar("backing up") as bar:
         report = store.upkeep.backup(dest, hardlink=not no_hardlink, progress=bar.update)
     render.outcome(_backup_line(report), _backup_json(report), as_json=app.json)
-    for chunk in report.missing:
-        render.note(f"chunk {chunk} is missing in the store itself: see llmspellfs fsck")
-    ctx.exit(render.FAILED if report.missing else 0)
+    for chunk in (*report.missing, *report.harmed):
+        render.note(_harm_line(report, chunk))
+    ctx.exit(render.FAILED if report.missing or report.harmed else 0)
+
+
+def _harm_line(report: BackupReport, chunk: str) -> str:
+    how = "missing" if chunk in report.missing else "harmed"
+    kept = f", and sound in the backup (blobs/{chunk[:2]})" if chunk in report.kept else ""
+    return f"chunk {chunk} is {how} in the store itself{kept}: see llmspellfs fsck"
 
 
 def _refuse_mount(store: Path | None, dest: str) -> None:

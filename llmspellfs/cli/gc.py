@@ -10,7 +10,7 @@ from llmspellfs.cli.app import App, Command, pass_app
 
 @click.command(cls=Command)
 @click.option("--grace", type=click.FloatRange(0), default=3600.0, show_default=True, metavar="SECONDS",
-              help="How long something must have been unused.")  # fmt: skip
+              help="How long something must have been unused; a file that no row names, 60 at the least.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--force", is_flag=True, help="Even if the clock seems to have jumped ahead.")
 @pass_app
@@ -18,9 +18,9 @@ def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
     """Remove what nothing refers to any more.
 
     History older than `history_days` is pruned, all but what checkpoints show. Content that nothing refers to is
-    marked at first, and gone after a later run that comes past the grace. Mounts and scripts may go on meanwhile.
-    The configuration's rules of retention are applied first, as `llmspellfs retention` does. Where a purge could not
-    write the index anew, this does.
+    marked at first, and gone after a later run that comes past the grace. Orphans, files that a write left behind and
+    that no row names, go once they are as old. Mounts and scripts may go on meanwhile. The configuration's rules of
+    retention are applied first, as `llmspellfs retention` does. Where a purge could not write the index anew, it is now.
     """
     from llmspellfs.cli.reports import gc_json, gc_line, stale_note
     from llmspellfs.cli.retention import deed_json, told
@@ -34,6 +34,6 @@ def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
     said = gc_json(report, dry_run=dry_run)
     if store.retention.rules:
         said["retention"] = [deed_json(deed, dry_run=dry_run) for deed in retained.deeds]
-    render.outcome(gc_line(report, dry_run=dry_run), said, as_json=app.json)
+    render.outcome(gc_line(report, dry_run=dry_run, grace_seconds=grace), said, as_json=app.json)
     if report.stale is not None:
         render.note(f"what was purged: {stale_note(report.stale)}")

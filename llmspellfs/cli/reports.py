@@ -129,15 +129,19 @@ def gc_json(report: GcReport, *, dry_run: bool) -> dict[str, Any]:
     return {**asdict(report), "dry_run": dry_run}
 
 
-def gc_line(report: GcReport, *, dry_run: bool) -> str:
-    """Return what a collection did, or in a dry run would do, as a line."""
+def gc_line(report: GcReport, *, dry_run: bool, grace_seconds: float) -> str:
+    """Return what a collection with a grace of *grace_seconds* did, or in a dry run would do, as a line."""
+    from llmspellfs.service.collecting import IN_FLIGHT_SECONDS
+
     orphans = f", {report.orphans} of them orphans" if report.orphans else ""
     removed = report.removed + report.orphans
     did = f"{report.pruned} pruned, {report.condemned} marked, {removed} removed{orphans}"
     expired = f", {count(report.expired, 'deleted session')} gone for good" if report.expired else ""
     index = f" ({human_size(report.index_freed)} of the index can be used again)" if report.index_freed else ""
-    freed = f"{human_size(report.freed)} freed{index}"
-    return f"would be: {did}{expired}, {freed}" if dry_run else f"{did}{expired}, {freed}"
+    age = f"{max(grace_seconds, IN_FLIGHT_SECONDS):g} s"
+    young = f"{count(report.young, 'orphan')} of {human_size(report.young_bytes)} not {age} old yet"
+    said = f"{did}{expired}, {human_size(report.freed)} freed{index}{f'; {young}' if report.young else ''}"
+    return f"would be: {said}" if dry_run else said
 
 
 def fsck_lines(report: FsckReport) -> list[str]:

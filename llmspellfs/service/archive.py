@@ -35,7 +35,8 @@ class Archive:
 
         With *history* all that they ever were, as far as history goes back, and their trails as written; else what they
         are. Without *metadata*, and then without history, no descriptions, tags and custom metadata. The same sessions
-        give the same bytes. Raises NotFound, InvalidValue, Corrupt where content does not read back.
+        give the same bytes. Raises NotFound, InvalidValue; Corrupt where content does not read back, and, before
+        anything is written, where rows and trails do not agree, so that no import would take them.
         """
         return export(self._engine, sessions, file, history=history, metadata=metadata, progress=progress)
 

@@ -1,8 +1,8 @@
 """Backing up a store while it is used: `store.upkeep.backup`. The way back is `restoring`.
 
 Writers go on meanwhile. The backup is the store as it was when its index was read. A chunk that is erased between that
-and its turn is no part of the store any more, so the index is read again; one that the store names and does not have is
-told of, and everything else is backed up.
+and its turn is no part of the store any more, so the index is read again; one that the store names and lacks, or has
+harmed, is told of, and everything else is backed up. What an earlier backup has of it stays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from llmspellfs.service.engine import Engine
 from llmspellfs.storage import backup as storage
 from llmspellfs.storage import contents
 from llmspellfs.storage.backup import Moment
-from llmspellfs.storage.copying import SHARES, Copier
+from llmspellfs.storage.copying import SHARES, Copier, Harm
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.opening import INDEX_NAME, opening_turn
 from llmspellfs.storage.spool import live_owners
@@ -46,6 +46,10 @@ class BackupReport:
     """Items of lost+found."""
     missing: tuple[str, ...]
     """Chunks that the store itself does not have, by hash: it is harmed, see `fsck`."""
+    harmed: tuple[str, ...] = ()
+    """Chunks of which it has other bytes, as far as they were read: they are not copied."""
+    kept: tuple[str, ...] = ()
+    """Those of both that the backup has all the same, sound, from an earlier one."""
 
 
 def back_up(
@@ -64,15 +68,18 @@ def back_up(
         storage.release_index(folder)
         run = storage.count_runs(folder)
         copier = Copier(source, folder, hardlink=hardlink, share=run % SHARES)
-        moment, count, missing = _bring_all(engine, folder, run, copier, progress)
+        moment, count, harms = _bring_all(engine, folder, run, copier, progress)
         lost = copier.lost()
         copier.sync()
         storage.place_index(folder)
         copier.remove_lost()
-        removed = copier.remove_but(storage.named_chunks(f"{folder}/{INDEX_NAME}"))
+        removed = copier.remove_but(chunk for chunk, _ in storage.named_chunks(f"{folder}/{INDEX_NAME}"))
+    missing = tuple(harm.chunk for harm in harms if harm.is_missing)
+    harmed = tuple(harm.chunk for harm in harms if not harm.is_missing)
+    kept = tuple(harm.chunk for harm in harms if harm.is_kept)
     return BackupReport(
         folder, uuid, moment.event, moment.change, moment.at_ns, count, copier.linked, copier.copied,
-        copier.copied_bytes, removed, lost, missing,
+        copier.copied_bytes, removed, lost, missing, harmed, kept,
     )  # fmt: skip
 
 
@@ -94,26 +101,30 @@ def _check_unused(folder: str) -> None:
 
 def _bring_all(
     engine: Engine, folder: str, run: int, copier: Copier, progress: Progress | None
-) -> tuple[Moment, int, tuple[str, ...]]:
+) -> tuple[Moment, int, list[Harm]]:
     """Take a snapshot of the index and bring the chunks that it names, again until none has been erased meanwhile."""
     with engine.index.read() as db:
         total = contents.count_chunks(db)
     for _ in range(_TRIES):
         with engine.index.read() as db:
             moment = storage.take_snapshot(db, folder, engine.now(), run)
-        count, missing = 0, []
-        for chunk in storage.named_chunks(f"{folder}/{storage.PART}"):
+        count, harms = 0, list[Harm]()
+        for chunk, size in storage.named_chunks(f"{folder}/{storage.PART}"):
             count += 1
-            if not copier.chunk(chunk):
-                missing.append(chunk)
+            if (harm := copier.chunk(chunk, size)) is not None:
+                harms.append(harm)
             if progress is not None:
                 progress(count, max(count, total))
-        if all(_is_harmed(engine, chunk) for chunk in missing):
-            return moment, count, tuple(missing)
+        still = [harm for harm in harms if _is_still(engine, harm)]
+        if all(harm in still or harm.is_kept for harm in harms):
+            return moment, count, still
     raise StoreBusy(BUSY_SECONDS)
 
 
-def _is_harmed(engine: Engine, chunk: str) -> bool:
-    """Tell whether the store names *chunk* and lacks it; under the write lock, beside which no chunk is erased."""
+def _is_still(engine: Engine, harm: Harm) -> bool:
+    """Tell whether the store names the chunk of *harm*, and lacks it if it did.
+
+    It is asked under the write lock, beside which no chunk is erased.
+    """
     with engine.index.write() as db:
-        return contents.has_chunk(db, chunk) and not engine.rooms.blobs.exists(chunk)
+        return contents.has_chunk(db, harm.chunk) and not (harm.is_missing and engine.rooms.blobs.exists(harm.chunk))

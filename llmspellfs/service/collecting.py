@@ -31,7 +31,7 @@ from llmspellfs.storage.timekeeping import COLLECTED, note_run
 
 GRACE_SECONDS = 3600
 """How long condemned content stays, so that nobody who is about to open or to name it outlives it."""
-_IN_FLIGHT_SECONDS = 60
+IN_FLIGHT_SECONDS = 60
 """How long a chunk's file is its writer's without a row, whatever the grace."""
 
 
@@ -43,7 +43,7 @@ class GcReport:
     condemned: int
     removed: int
     freed: int
-    """Stored bytes of content."""
+    """Stored bytes of content, and of orphans."""
     orphans: int
     """Files in `blobs` that no row named."""
     expired: int = 0
@@ -54,6 +54,18 @@ class GcReport:
     """Bytes of the index that hold nothing now: it is filled again before it grows."""
     stale: str | None = None
     """Why the index could not be written anew, which a purge has left due: words may stand in its unused bytes."""
+    young: int = 0
+    """Files in `blobs` that no row names and that stay: their writer may be about to name them."""
+    young_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """The files in `blobs` that no row names, with their bytes: those past the grace, and how many others there are."""
+
+    due: dict[str, int]
+    young: int
+    young_bytes: int
 
 
 class Collection:
@@ -91,11 +103,16 @@ class Collection:
             with self._index.write(frees=True) as db:
                 messages.prune(db, 0, self._now - KEPT_NS)
                 note_run(db, COLLECTED, self._now)
-            orphans = len(erasure.unlink_chunks(self._engine, self._orphans()))
+            found = self._orphans()
+            gone = erasure.unlink_chunks(self._engine, found.due)
             self._remove_leftovers()
-            left = max(0, self._free() - free)
+            freed += sum(found.due[chunk] for chunk in gone)
+            reusable = max(0, self._free() - free)
             why = clearing.clear(self._engine, is_patient=True)
-            return GcReport(pruned, condemned, removed, freed, orphans, expired, files, left, why)
+            return GcReport(
+                pruned, condemned, removed, freed, len(gone), expired, files, reusable, why, found.young,
+                found.young_bytes,
+            )  # fmt: skip
 
     def foretell(self) -> GcReport:
         """Return what `collect` would do now; only read."""
@@ -109,8 +126,12 @@ class Collection:
             condemned = 0 if keeps else collecting.count_unused_without(db, sorted(pruned | buried))
             due = [] if keeps else self._unread([cid for cid, _ in collecting.due(db, self._before)])
             freed, files = collecting.freed_by(db, due), collecting.count_files(db, due)
-        orphans = len(self._orphans())
-        return GcReport(len(pruned - buried), condemned, len(due), freed, orphans, len(expired), files)
+        found = self._orphans()
+        freed += sum(found.due.values())
+        return GcReport(
+            len(pruned - buried), condemned, len(due), freed, len(found.due), len(expired), files,
+            young=found.young, young_bytes=found.young_bytes,
+        )  # fmt: skip
 
     def _rows_of(self, db: Connection, artifacts: list[tuple[int, int]]) -> list[int]:
         return [eid for sid, sequence in artifacts for eid, _ in erasing.row_ids(db, sid, sequence)]
@@ -211,18 +232,20 @@ class Collection:
         in_use = self._engine.rooms.reading.in_use(cids)
         return [cid for cid in cids if cid not in in_use]
 
-    def _orphans(self) -> list[str]:
-        """Return the chunks that are files and in no row, were put before the grace, and are in nobody's hands."""
-        blobs, orphans = self._engine.rooms.blobs, list[str]()
-        if self._keeps_content:
-            return orphans
-        before = min(self._before, self._now - _IN_FLIGHT_SECONDS * NS)
-        for chunk, _size in blobs.iterate():
+    def _orphans(self) -> Orphans:
+        """Return the chunks that are files and in no row; they are due once they are in nobody's hands."""
+        blobs, due, young = self._engine.rooms.blobs, dict[str, int](), list[int]()
+        before = min(self._before, self._now - IN_FLIGHT_SECONDS * NS)
+        for chunk, size in () if self._keeps_content else blobs.iterate():
             with self._index.read() as db:
                 is_known = contents.has_chunk(db, chunk)
-            if not is_known and (put_ns := blobs.put_ns(chunk)) is not None and put_ns < before:
-                orphans.append(chunk)
-        return orphans
+            if is_known or (put_ns := blobs.put_ns(chunk)) is None:
+                continue
+            if put_ns < before:
+                due[chunk] = size
+            else:
+                young.append(size)
+        return Orphans(due, len(young), sum(young))
 
     def _remove_leftovers(self) -> None:
         rooms = self._engine.rooms

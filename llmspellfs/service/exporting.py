@@ -1,29 +1,33 @@
 """Writing sessions into an archive: rows as records, trails as they are, each content once and whole.
 
 All of it is what the index had at one moment; the format is `model.archive`'s. Files that are being written are in it
-as far as they are committed.
+as far as they are committed. What `import` would refuse is not written: it would be found out where it is needed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from llmspellfs.errors import InvalidValue, LimitExceeded, NotFound
+from blake3 import blake3
+
+from llmspellfs.errors import Corrupt, InvalidValue, LimitExceeded, NotFound
 from llmspellfs.model.archive import LIVE, MANIFEST, MAX_MANIFEST, PAST, Manifest, Part, Plan, content_name
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import canonical
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.session_rules import find_session
+from llmspellfs.service.verifying import Verification
 from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import archive_rows, contents, entries, numbering
 from llmspellfs.storage.archive import ArchiveWriter, PartFile
 from llmspellfs.storage.archive_rows import Exported, Record
 from llmspellfs.storage.content import ContentReader
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.staging import Staging
 
 Progress = Callable[[int, int], None]
 _BUFFER = 1 << 18
@@ -40,8 +44,12 @@ class ExportReport:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    plan: Plan
-    files: tuple[PartFile, ...]
+    """What an archive is to have: its records, aside, and the hash, the size and the cid of each content."""
+
+    manifest: Manifest
+    files: dict[tuple[str, str], PartFile]
+    """By the session's id and the part's name."""
+    whole: Sequence[tuple[str, int, int]]
 
 
 def export(
@@ -61,19 +69,15 @@ def export(
         found = sorted({s.id: s for s in (find_session(db, ref) for ref in refs)}.values(), key=lambda s: s.id)
         if not found:
             raise NotFound("session", "")
-        numbers = [archive_rows.ranges(numbering.load(db, s.sid), s.seq) for s in found]
-        exported = [Exported(s.sid, history, shift) for s, (shift, _) in zip(found, numbers, strict=True)]
-        packed = []
-        for s, of, (_, ranges) in zip(found, exported, numbers, strict=True):
-            records = _parts(db, of, ranges, metadata=metadata)
-            packed.append(_pack(s, records, PAST if history else LIVE))
-            for part in packed[-1].files:
-                stack.callback(part.close)
-        whole = archive_rows.content_of(db, exported)
-        size = sum(content[1] for content in whole)
-        manifest = Manifest(history, metadata, tuple(each.plan for each in packed), len(whole), size)
-        _write(engine, db, file, manifest, packed, whole, progress)
-    return ExportReport(tuple((s.id, s.dirname) for s in found), len(whole), size)
+        packed = _packed(db, found, stack, history=history, metadata=metadata)
+        refused = _refused(packed)
+        if refused is not None:
+            would_do = history and _refused(_packed(db, found, stack, history=False, metadata=True)) is None
+            hint = "; `export --no-history` takes what there is now" if would_do else ""
+            raise Corrupt(f"{refused}{hint}")
+        _write(engine, db, file, packed, progress)
+    size = packed.manifest.content_bytes
+    return ExportReport(tuple((s.id, s.dirname) for s in found), len(packed.whole), size)
 
 
 def _seal(engine: Engine, refs: Sequence[str]) -> None:
@@ -85,6 +89,44 @@ def _seal(engine: Engine, refs: Sequence[str]) -> None:
     for session in found:
         with engine.write() as tx:
             seal_all(tx, tx.session(session.sid))
+
+
+def _packed(db: Connection, found: Sequence[Session], stack: ExitStack, *, history: bool, metadata: bool) -> _Packed:
+    """Write the records of the sessions *found* aside, into files that *stack* closes."""
+    plans, exported, files = [], [], {}
+    for s in found:
+        shift, ranges = archive_rows.ranges(numbering.load(db, s.sid), s.seq)
+        of = Exported(s.sid, history, shift)
+        records, told = _parts(db, of, ranges, metadata=metadata), []
+        for name in PAST if history else LIVE:
+            made = files[s.id, name] = _part_file(records[name], stack)
+            told.append(Part(name, made.size, made.hash))
+        plans.append(Plan(s.id, s.dirname, s.seq, s.head, tuple(told)))
+        exported.append(of)
+    whole = archive_rows.content_of(db, exported)
+    size = sum(content[1] for content in whole)
+    return _Packed(Manifest(history, metadata, tuple(plans), len(whole), size), files, whole)
+
+
+def _refused(packed: _Packed) -> str | None:
+    """Return why no import would take what is *packed*, or None."""
+    manifest = packed.manifest
+
+    def lines(plan: Plan, part: Part) -> Iterator[bytes]:
+        return packed.files[plan.id, part.name].lines(f"sessions/{plan.id}/{part.name}")
+
+    with closing(Staging()) as staging:
+        verification = Verification(manifest, lines, staging)
+        try:
+            verification.sessions()
+            verification.contents()
+            for digest, size, _ in packed.whole:
+                verification.content(content_name(digest), digest, size)
+        except Corrupt as error:
+            named = [plan.dirname for plan in manifest.sessions if plan.id in error.what]
+            names = ", ".join(named or [plan.dirname for plan in manifest.sessions])
+            return f"{names}: no import would take it: {error.what}"
+    return None
 
 
 def _parts(
@@ -109,48 +151,47 @@ def _lines(records: Iterable[Record], bare: Record | None = None) -> Iterator[by
         yield canonical(shown).encode("ascii") + b"\n"
 
 
-def _pack(session: Session, parts: dict[str, Iterable[bytes]], names: Sequence[str]) -> _Packed:
-    """Write the parts *names* aside, and return what the manifest says of the session."""
-    files = []
-    for name in names:
-        file = PartFile()
-        files.append(file)
-        buffer: list[bytes] = []
-        held = 0
-        for line in parts[name]:
-            buffer.append(line)
-            held += len(line)
-            if held > _BUFFER:
-                file.write(b"".join(buffer))
-                buffer, held = [], 0
-        file.write(b"".join(buffer))
-    told = tuple(Part(name, file.size, file.hash) for name, file in zip(names, files, strict=True))
-    return _Packed(Plan(session.id, session.dirname, session.seq, session.head, told), tuple(files))
+def _part_file(lines: Iterable[bytes], stack: ExitStack) -> PartFile:
+    """Write *lines* aside."""
+    file = PartFile()
+    stack.callback(file.close)
+    buffer: list[bytes] = []
+    held = 0
+    for line in lines:
+        buffer.append(line)
+        held += len(line)
+        if held > _BUFFER:
+            file.write(b"".join(buffer))
+            buffer, held = [], 0
+    file.write(b"".join(buffer))
+    return file
 
 
-def _write(
-    engine: Engine,
-    db: Connection,
-    file: BinaryIO,
-    manifest: Manifest,
-    packed: Sequence[_Packed],
-    whole: Sequence[tuple[str, int, int]],
-    progress: Progress | None,
-) -> None:
+def _write(engine: Engine, db: Connection, file: BinaryIO, packed: _Packed, progress: Progress | None) -> None:
+    manifest = packed.manifest
     text = json.dumps(manifest.document(), indent=1, ensure_ascii=True).encode("ascii") + b"\n"
     if len(text) > MAX_MANIFEST:
         raise LimitExceeded("bytes of an archive's manifest", MAX_MANIFEST)
     writer = ArchiveWriter(file)
     writer.add(MANIFEST, len(text), [text])
-    for each in packed:
-        for part, made in zip(each.plan.parts, each.files, strict=True):
-            writer.add(f"sessions/{each.plan.id}/{part.name}", part.size, made.blocks())
+    for (ref, name), made in packed.files.items():
+        writer.add(f"sessions/{ref}/{name}", made.size, made.blocks())
     done = 0
-    for digest, size, cid in whole:
+    for digest, size, cid in packed.whole:
         _, refs = contents.load_refs(db, cid, digest)
         reader = ContentReader(refs, size, engine.rooms.blobs, engine.rooms.cache)
-        writer.add(content_name(digest), size, reader.blocks())
+        writer.add(content_name(digest), size, _checked(reader.blocks(), digest))
         done += size
         if progress is not None:
             progress(done, manifest.content_bytes)
     writer.finish()
+
+
+def _checked(blocks: Iterable[bytes], digest: str) -> Iterator[bytes]:
+    """Yield *blocks*, whose BLAKE3 is *digest* (hex); raise Corrupt at their end where it is another."""
+    whole = blake3()
+    for block in blocks:
+        whole.update(block)
+        yield block
+    if whole.hexdigest() != digest:
+        raise Corrupt(f"content {digest}: its bytes have another hash")

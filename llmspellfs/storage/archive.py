@@ -58,6 +58,11 @@ class PartFile:
         while block := self._file.read(_BLOCK):
             yield block
 
+    def lines(self, where: str) -> Iterator[bytes]:
+        """Yield the lines of what was written, as `ArchiveReader.lines` does."""
+        for lines in _split(self.blocks(), where):
+            yield from lines
+
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
@@ -149,16 +154,10 @@ class ArchiveReader:
 
     def lines(self, where: str, digest: str) -> Iterator[bytes]:
         """Yield the lines of the member, whose BLAKE3 (hex) is *digest*, each ended by a newline, without these."""
-        whole, rest = blake3(), b""
-        for block in self.blocks():
-            whole.update(block)
-            *lines, rest = (rest + block).split(b"\n")
+        whole = blake3()
+        for lines in _split(_hashed(self.blocks(), whole), where):
             self.count(len(lines))
             yield from lines
-            if len(rest) > MAX_LINE:
-                raise refuse(where, f"a line of more than {MAX_LINE} bytes")
-        if rest:
-            raise refuse(where, "its last line has no end")
         if whole.hexdigest() != digest:
             raise refuse(where, "its bytes have another hash than the manifest says")
 
@@ -188,6 +187,24 @@ class ArchiveReader:
         if found is None or int(found[1]) != len(data):
             raise refuse("tar", "an extended header of more than a size")
         return int(found[2])
+
+
+def _hashed(blocks: Iterable[bytes], whole: blake3) -> Iterator[bytes]:
+    for block in blocks:
+        whole.update(block)
+        yield block
+
+
+def _split(blocks: Iterable[bytes], where: str) -> Iterator[list[bytes]]:
+    """Yield the lines in each of *blocks*, each line ended by a newline, without these; raise Corrupt."""
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield lines
+        if len(rest) > MAX_LINE:
+            raise refuse(where, f"a line of more than {MAX_LINE} bytes")
+    if rest:
+        raise refuse(where, "its last line has no end")
 
 
 def _parsed(block: bytes) -> TarInfo:

@@ -84,7 +84,7 @@ def entries(db: Connection, of: Exported) -> Iterator[Record]:
     ):
         common = (kind, folder + of.shift, name, ino + of.shift, first, last)
         if kind == 0:
-            yield dict(zip(FILE, (*common, sequence, version, digest.lower(), *rest), strict=True))
+            yield dict(zip(FILE, (*common, sequence, version, digest and digest.lower(), *rest), strict=True))
         elif kind == 1:
             yield dict(zip(FOLDER, common, strict=True))
         else:

@@ -16,6 +16,7 @@ from llmspellfs.storage.spool import is_alive
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FOLDERS = ("blobs", "spool", "lost+found", "quarantine")
+_GOES = "`gc` removes them, an hour old or as old as its --grace says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ def _folder(db: Connection, root: str, prefix: str) -> Iterator[Blob | Strange]:
     for name, length in there.items():
         path = f"blobs/{prefix}/{name}"
         if name.startswith(".part-"):
-            yield Strange("temporary", path, f"a file half written, of {length} bytes: `gc` removes it")
+            yield Strange("temporary", path, f"a file half written, of {length} bytes: `gc` removes it, an hour old")
         elif _HASH.fullmatch(name) and name.startswith(prefix) and length >= 0:
-            yield Strange("orphan", path, f"{length} bytes that no row names: `gc` removes them")
+            yield Strange("orphan", path, f"{length} bytes that no row names: {_GOES}")
         else:
             yield Strange("stray", path, "nothing of a store's has that name")
 

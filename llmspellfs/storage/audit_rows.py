@@ -334,7 +334,7 @@ def unused(db: Connection) -> Iterator[tuple[str, int, str]]:
 
 _UNUSED = (
     (
-        "loose", "contents that no row refers to: `gc` removes them",
+        "loose", "contents that no row refers to: `gc` marks them, and removes them past its --grace",
         "SELECT count(*) FROM content WHERE cid NOT IN (SELECT content FROM entry WHERE content IS NOT NULL)",
     ),
     (

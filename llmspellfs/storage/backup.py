@@ -160,11 +160,14 @@ def place_index(folder: str) -> None:
         disk.sync_folder("backup.sync", folder)
 
 
-def named_chunks(path: str) -> Iterator[str]:
-    """Yield the hash of each chunk that the index *path* says is a file, in order; nobody else has that index open."""
+def named_chunks(path: str) -> Iterator[tuple[str, int]]:
+    """Yield the hash and the stored bytes of each chunk that the index *path* says is a file, by hash.
+
+    Nobody else has that index open.
+    """
     with index_errors(path), closing(_open_copy(path)) as db:
-        for (digest,) in db.execute("SELECT hash FROM chunk WHERE data IS NULL ORDER BY hash"):
-            yield digest.hex()
+        for digest, size in db.execute("SELECT hash, stored_size FROM chunk WHERE data IS NULL ORDER BY hash"):
+            yield digest.hex(), size
 
 
 def _open_copy(path: str) -> Connection:

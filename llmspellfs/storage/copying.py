@@ -2,7 +2,8 @@
 
 A chunk that is there under its name is most often not looked into: it is named by what it holds, and nobody writes into
 it. Yet what lies for years may rot, so that each run reads a share of the copies, and brings again what is harmed there
-and not in the store. A chunk of another length than the store's is another writing of the same bytes, or harmed.
+and not in the store. A chunk of another length than the store's, or than the index says, is another writing of the same
+bytes, or harmed. Nothing is copied that does not have the bytes it is named for, and so takes no sound copy's place.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 from llmspellfs.errors import Corrupt
 from llmspellfs.storage import disk
 from llmspellfs.storage.codec import recover
-from llmspellfs.storage.disk import StrPath, disk_errors
+from llmspellfs.storage.disk import StrPath, disk_errors, mapped
 from llmspellfs.storage.lost import FOLDER as LOST
 
 _BLOBS = "blobs"
@@ -30,20 +32,50 @@ SHARES = 16
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 
 
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """A *chunk* (its hash) that the source lacks, or has other bytes for; and whether the target has it, sound."""
+
+    chunk: str
+    is_missing: bool
+    is_kept: bool
+
+
 class Copier:
     """Brings the files of the store at *source* to the folder *target*: linked where that is possible, else copied."""
 
     def __init__(self, source: StrPath, target: str, *, hardlink: bool, share: int = 0) -> None:
         """Begin; with *hardlink* false every file is copied. *share*: the number of that which is read, of SHARES."""
         self._source, self._target, self._share = os.fspath(source), target, share
-        self._links = hardlink
+        self._shares, self._links = hardlink, hardlink
+        """Whether files may be the source's by another name, and whether new ones can become that."""
         self._dirty: set[str] = set()
         self._lost: set[str] = set()
         self.linked = self.copied = self.copied_bytes = 0
 
-    def chunk(self, name: str) -> bool:
-        """Bring the chunk *name* where it is not there yet; return False where the source does not have it."""
-        return self._bring(f"{_BLOBS}/{name[:2]}", name)
+    def chunk(self, name: str, size: int) -> Harm | None:
+        """Bring the chunk *name*, which is of *size* bytes as stored, where it is not there yet.
+
+        Returns what is found to be wrong with it in the source: a chunk that is linked is read only where its length is
+        another, and one that stays is not read.
+        """
+        folder = f"{_BLOBS}/{name[:2]}"
+        source, target = self._paths(folder, name)
+        with disk_errors(target):
+            there, here = _status(source), _status(target)
+            if there is None:
+                return Harm(name, is_missing=True, is_kept=here is not None and _is_sound(target))
+            if here is not None and self._stays(target, there, here, size):
+                return None
+            if (here is not None or there.st_size != size) and not _is_sound(source):
+                return Harm(name, is_missing=False, is_kept=here is not None and _is_sound(target))
+            if here is not None and here.st_size == there.st_size and not os.path.samestat(there, here):
+                _log.warning("%s was harmed, and is brought again", target)
+            try:
+                is_sound = self._place(folder, name)
+            except FileNotFoundError:
+                return Harm(name, is_missing=True, is_kept=False)
+        return None if is_sound else Harm(name, is_missing=False, is_kept=False)
 
     def lost(self, harmed: list[str] | None = None) -> int:
         """Bring what is in the source's `lost+found`; return how many items it has.
@@ -56,7 +88,7 @@ class Copier:
         chunks = self.linked, self.copied, self.copied_bytes
         for name in sorted(here, reverse=True):
             try:
-                self._bring(LOST, name)
+                self._bring_lost(name)
             except Corrupt:
                 if harmed is None:
                     raise
@@ -91,51 +123,55 @@ class Copier:
             disk.sync_folder("backup.sync", f"{self._target}/{folder}")
         self._dirty.clear()
 
-    def _bring(self, folder: str, name: str) -> bool:
-        source, target = f"{self._source}/{folder}/{name}", f"{self._target}/{folder}/{name}"
+    def _paths(self, folder: str, name: str) -> tuple[str, str]:
+        return f"{self._source}/{folder}/{name}", f"{self._target}/{folder}/{name}"
+
+    def _stays(self, target: str, there: os.stat_result, here: os.stat_result, size: int) -> bool:
+        """Tell whether the chunk's file *target*, which is *here*, is to be left, for all that is known of it."""
+        name = os.path.basename(target)
+        if os.path.samestat(there, here):
+            return self._shares and (there.st_size == size or _is_sound(target))
+        if here.st_size != there.st_size:
+            return False
+        is_due = here.st_size != size or int(name[:2], 16) % SHARES == self._share
+        return not is_due or _is_sound(target)
+
+    def _bring_lost(self, name: str) -> None:
+        """Bring a file of lost+found; raises Corrupt where it cannot be read."""
+        source, target = self._paths(LOST, name)
         with disk_errors(target):
             there, here = _status(source), _status(target)
-            if here is not None and (there is None or self._is_kept(source, target, there, here)):
-                return True
             if there is None:
-                return False
-            if folder not in self._dirty:
-                disk.make_folder("backup.mkdir", f"{self._target}/{folder}")
-                self._dirty.add(folder)
-            try:
-                self._place(source, target, is_there=os.path.lexists(target))
-            except FileNotFoundError:
-                return False
-        return True
+                return
+            if here is None or here.st_size != there.st_size or (os.path.samestat(there, here) and not self._shares):
+                with suppress(FileNotFoundError):
+                    self._place(LOST, name)
 
-    def _is_kept(self, source: str, target: str, there: os.stat_result, here: os.stat_result) -> bool:
-        """Tell whether the file *target* stays, since it is as good as *source*, or better."""
-        name = os.path.basename(target)
-        if os.path.samestat(there, here) or not _HASH.fullmatch(name):
-            return here.st_size == there.st_size
-        if here.st_size != there.st_size:
-            return not _is_whole(source)
-        if int(name[:2], 16) % SHARES != self._share or _is_whole(target) or not _is_whole(source):
-            return True
-        _log.warning("%s was harmed, and is brought again", target)
-        return False
-
-    def _place(self, source: str, target: str, *, is_there: bool) -> None:
-        temporary = f"{os.path.dirname(target)}/.part-{os.path.basename(target)}"
+    def _place(self, folder: str, name: str) -> bool:
+        """Link or copy a file; return False, with nothing done, where it is a chunk and has not the bytes of it."""
+        source, target = self._paths(folder, name)
+        if folder not in self._dirty:
+            disk.make_folder("backup.mkdir", f"{self._target}/{folder}")
+            self._dirty.add(folder)
+        is_there = os.path.lexists(target)
+        temporary = f"{self._target}/{folder}/.part-{name}"
         with suppress(FileNotFoundError):
             disk.unlink("backup.unlink", temporary) if is_there or not self._links else None
         if self._links and self._link(source, temporary if is_there else target):
             if is_there:
                 disk.rename("backup.rename", temporary, target)
             self.linked += 1
-            return
-        data = _whole(source)
+            return True
+        data = _whole(source) if folder == LOST else _sound(source)
+        if data is None:
+            return False
         with suppress(FileNotFoundError):
             disk.unlink("backup.unlink", temporary)
         disk.write_file("backup.copy", temporary, data)
         disk.rename("backup.rename", temporary, target)
         self.copied += 1
         self.copied_bytes += len(data)
+        return True
 
     def _link(self, source: str, target: str) -> bool:
         try:
@@ -163,17 +199,29 @@ def _status(path: str) -> os.stat_result | None:
     return status if stat.S_ISREG(status.st_mode) else None
 
 
-def _is_whole(path: str) -> bool:
+def _is_sound(path: str) -> bool:
     """Tell whether the file *path* can be read, and has the bytes of the chunk that it is named for."""
     try:
-        return recover(_whole(path), bytes.fromhex(os.path.basename(path))) is not None
-    except OSError:
+        return _sound(path) is not None
+    except FileNotFoundError:
         return False
 
 
+def _sound(path: str) -> bytes | None:
+    """Return what is in the file *path*, or None where that is not the chunk that it is named for."""
+    try:
+        data = _whole(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if isinstance(mapped(path, error), Corrupt):
+            return None
+        raise
+    return data if recover(data, bytes.fromhex(os.path.basename(path))) is not None else None
+
+
 def _whole(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(disk.open_file(path), "rb") as file:
         return file.read()
 
 

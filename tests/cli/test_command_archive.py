@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +106,26 @@ def test_what_fails_leaves_no_file_and_says_one_line(cli: Cli, q4: str, other: C
     assert not [name for name in os.listdir(tmp_path) if name.startswith("x.") or name == "x"]
     assert other.fails("import", str(tmp_path / "nothing")).endswith("No such file or directory")
     cli.fails("export", "q4", status=2)
+
+
+def test_a_session_whose_past_is_harmed_is_exported_without_it_alone(cli: Cli, file: str, other: Cli) -> None:
+    was = harm(cli, "x/y")
+    before = Path(file).read_bytes()
+    line = cli.fails("export", "q4", file)
+    assert line.startswith("corrupt: q4: no import would take it: archive: sessions/")
+    assert line.endswith("that its event covers; `export --no-history` takes what there is now")
+    assert Path(file).read_bytes() == before
+    cli.ok("export", "q4", file, "--no-history")
+    assert other.ok("import", file).startswith("q4: imported, as new sessions")
+    harm(cli, was)
+
+
+def harm(cli: Cli, mime_type: str) -> str:
+    """Have the first version of what q4 has say *mime_type*; return what it said."""
+    with closing(sqlite3.connect(cli.path / "index.db")) as db, db:
+        was: str = db.execute("SELECT mime_type FROM entry WHERE version = 1").fetchone()[0]
+        db.execute("UPDATE entry SET mime_type = ? WHERE version = 1", (mime_type,))
+    return was
 
 
 def test_a_hostile_archive_is_one_line_and_nothing_imported(file: str, other: Cli, tmp_path: Path) -> None:

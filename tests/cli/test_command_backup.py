@@ -37,7 +37,8 @@ def test_a_backup_is_made_told_and_restored(cli: Cli, q4: str, tmp_path: Path) -
     assert first["event"] == cli.json("stats")[0]["events"]
     again = cli.ok("backup", target, "--no-hardlink")
     assert again.startswith(f"{target}: event {first['event']}, change {first['change']}, 20")
-    assert again.endswith(": 0 linked, 0 copied (0 B), 0 removed\n")
+    assert f": 0 linked, {first['linked']} copied (" in again
+    assert cli.ok("backup", target, "--no-hardlink").endswith(": 0 linked, 0 copied (0 B), 0 removed\n")
     said = cli.ok("restore-store", target, "--to", str(restored))
     assert said.startswith(f"store: {restored}: ")
     assert cli.ok("session", "list", "--store", str(restored)) == cli.ok("session", "list")
@@ -61,6 +62,19 @@ def test_a_store_that_lacks_a_chunk_is_backed_up_with_a_word(cli: Cli, q4: str, 
     result = cli("backup", str(tmp_path / "b"))
     assert (result.exit_code, victim.name in result.stderr) == (1, True)
     aside.rename(victim)
+
+
+def test_a_chunk_that_is_harmed_in_the_store_is_named_with_where_it_is_sound(cli: Cli, q4: str, tmp_path: Path) -> None:
+    cli.ok("artifact", "put", "q4", "-", "--name", "big", stdin=os.urandom(1 << 20))
+    cli.ok("backup", str(tmp_path / "b"), "--no-hardlink")
+    victim = next(path for path in (cli.path / "blobs").rglob("*") if path.is_file())
+    whole = victim.read_bytes()
+    os.truncate(victim, 100)
+    result = cli("backup", str(tmp_path / "b"), "--no-hardlink")
+    where = f"sound in the backup (blobs/{victim.parent.name})"
+    assert f"chunk {victim.name} is harmed in the store itself, and {where}: see llmspellfs fsck" in result.stderr
+    assert result.exit_code == 1
+    victim.write_bytes(whole)
 
 
 def test_of_a_harmed_backup_the_rest_is_restored_when_asked_for(cli: Cli, q4: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from llmspellfs import __version__, open_store
 from llmspellfs.cli import render
 from llmspellfs.cli.root import COMMANDS, main
 from llmspellfs.cli.views import human_size
+from llmspellfs.storage import disk
 from llmspellfs.storage.lost import PART
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,19 @@ def test_gc_removes_what_a_purge_left(cli: Any, q4: str) -> None:
         assert cli.json("gc", "--grace", "0")[0]["dry_run"] is False
     assert [path for path in (cli.path / "blobs").rglob("*") if path.is_file()] == []
     assert cli.ok("gc", "--dry-run") == "would be: 0 pruned, 0 marked, 0 removed, 0 B freed\n"
+
+
+def test_gc_says_how_old_what_no_row_names_has_to_be(cli: Any, q4: str) -> None:
+    orphan = cli.path / "blobs/ab" / f"ab{1:062d}"
+    disk.make_folder("test", orphan.parent)
+    orphan.write_bytes(bytes(2048))
+    orphan.chmod(0o600)
+    assert f"blobs/ab/{orphan.name}: 2048 bytes that no row names: `gc` removes them, an hour old" in cli.ok("fsck")
+    fresh = "0 pruned, 0 marked, 0 removed, 0 B freed; 1 orphan of 2.0 KiB not {} s old yet\n"
+    assert cli.ok("gc", "--dry-run") == "would be: " + fresh.format(3600)
+    assert cli.ok("gc", "--grace", "0") == fresh.format(60)
+    os.utime(orphan, (0, 0))
+    assert cli.ok("gc") == "0 pruned, 0 marked, 1 removed, 1 of them orphans, 2.0 KiB freed\n"
 
 
 def test_a_dry_run_of_gc_says_what_would_be_done(cli: Any, q4: str) -> None:

@@ -832,3 +832,51 @@ def test_an_export_of_nothing_or_of_harmed_content_says_so(sqlite_store: Store) 
     with pytest.raises(Corrupt):
         export(store, "q4")
     aside.rename(blob)
+
+
+HARM = {
+    "a row of the past that is gone": ("DELETE FROM entry WHERE version = 1", True),
+    "a row of the past that says otherwise": ("UPDATE entry SET mime_type = 'x/y' WHERE version = 1", True),
+    "a session's row that says otherwise": ("UPDATE session_row SET description = 'other'", True),
+    "a line that says otherwise": ("UPDATE event SET line = replace(line, 'stored', 'Stored') WHERE seq = 2", True),
+    "an event that is gone": ("DELETE FROM event WHERE seq = 2", True),
+    "attributes that are gone": ("DELETE FROM inode WHERE ino = (SELECT ino FROM entry WHERE name = 'a')", False),
+    "another size": ("UPDATE entry SET size = 5", False),
+    "another size of a content": ("UPDATE content SET size = 5", False),
+    "a row of no content": ("UPDATE entry SET content = NULL", False),
+    "a name that is none": ("UPDATE entry SET name = 'a/b'", False),
+}
+"""SQL that harms a session, and whether what there is now can be exported all the same."""
+
+
+@pytest.mark.parametrize("what", HARM)
+def test_what_no_import_would_take_is_not_exported(what: str, other: Store) -> None:
+    harm, is_sound_now = HARM[what]
+    with open_store(None, config=Config(), backend="memory") as store:
+        store.sessions.create("q4")
+        store.artifacts.put("q4", "a", b"one")
+        store.artifacts.put("q4", "a", b"two")
+        with store.engine.index.write() as db:
+            db.execute(harm)
+        out = io.BytesIO()
+        with pytest.raises(Corrupt, match=r"^corrupt: q4: no import would take it: ") as caught:
+            store.archive.export(["q4"], out)
+        assert out.getvalue() == b""
+        assert ("--no-history" in str(caught.value)) == is_sound_now
+        if is_sound_now:
+            take(other, export(store, "q4", history=False))
+            assert other.artifacts.read(other.artifacts.get("q4", "a")) == b"two"
+        else:
+            with pytest.raises(Corrupt, match="no import would take it"):
+                export(store, "q4", history=False)
+
+
+def test_a_content_whose_chunks_make_up_another_is_not_exported(store: Store) -> None:
+    store.sessions.create("q4")
+    store.artifacts.put("q4", "a", BIG)
+    with store.engine.index.write() as db:
+        db.execute("UPDATE content SET hash = ?", (bytes(32),))
+    with pytest.raises(Corrupt, match="its bytes have another hash"):
+        export(store, "q4", history=False)
+    with store.engine.index.write() as db:
+        db.execute("UPDATE content SET hash = ?", (blake3(BIG).digest(),))

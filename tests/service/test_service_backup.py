@@ -18,6 +18,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NotSupported, SpellError, StoreUnusable
+from llmspellfs.service.backup import BackupReport
 from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import disk
 from llmspellfs.storage.copying import SHARES
@@ -159,12 +160,18 @@ def test_an_empty_folder_and_umask_make_a_private_one(filled: Store, tmp_path: P
         assert path.lstat().st_mode & 0o077 == 0, path
 
 
+def told(report: BackupReport) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the chunks that are missing in the store, harmed in it, and sound in the backup all the same."""
+    return report.missing, report.harmed, report.kept
+
+
 def test_a_chunk_that_the_store_lacks_is_told_and_the_older_copy_kept(filled: Store, tmp_path: Path) -> None:
     filled.upkeep.backup(tmp_path / "b", hardlink=False)
     victim = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
     aside = victim.rename(tmp_path / "aside")
-    assert filled.upkeep.backup(tmp_path / "new").missing == (victim.name,)
-    assert filled.upkeep.backup(tmp_path / "b").missing == ()
+    one = (victim.name,)
+    assert told(filled.upkeep.backup(tmp_path / "new")) == (one, (), ())
+    assert told(filled.upkeep.backup(tmp_path / "b")) == (one, (), one)
     assert check(tmp_path / "b") == rows(filled)
     aside.rename(victim)
     assert filled.upkeep.backup(tmp_path / "new").missing == ()
@@ -201,10 +208,78 @@ def test_a_chunk_that_is_harmed_in_the_store_replaces_no_sound_copy(
     filled.upkeep.backup(tmp_path / "b", hardlink=False)
     path = harmed(path_of(filled), size)
     sound = (tmp_path / "b/blobs" / path.name[:2] / path.name).read_bytes()
+    one = () if size is None else (path.name,)  # of equal length it is the scrub's to find
     for _ in range(SHARES):
-        filled.upkeep.backup(tmp_path / "b", hardlink=False)
+        assert told(filled.upkeep.backup(tmp_path / "b", hardlink=False)) == ((), one, one)
     assert check(tmp_path / "b") == rows(filled)
     path.write_bytes(sound)
+
+
+@pytest.mark.parametrize(("hardlink", "size"), [(False, None), (False, 1000), (True, 1000)])
+def test_a_chunk_that_is_harmed_in_the_store_does_not_come_into_a_backup(
+    filled: Store, tmp_path: Path, size: int | None, *, hardlink: bool
+) -> None:
+    sound = {path.name: path.read_bytes() for path in (path_of(filled) / "blobs").rglob("*") if path.is_file()}
+    path = harmed(path_of(filled), size)
+    for _ in range(2):
+        assert told(filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)) == ((), (path.name,), ())
+        assert blobs(tmp_path / "b") == sound.keys() - {path.name}
+    path.write_bytes(sound[path.name])
+    assert told(filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)) == ((), (), ())
+    assert check(tmp_path / "b") == rows(filled)
+
+
+def test_a_link_to_a_chunk_that_is_cut_is_told(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    path = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
+    whole = path.read_bytes()
+    os.truncate(path, 100)
+    for hardlink in (True, False):
+        assert told(filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)) == ((), (path.name,), ())
+    path.write_bytes(whole)
+    assert told(filled.upkeep.backup(tmp_path / "b")) == ((), (), ())
+
+
+def test_a_link_to_another_writing_of_a_chunk_stays_one(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    was = rows(filled)
+    with filled.engine.index.write() as db:
+        db.execute("UPDATE chunk SET stored_size = stored_size + 1 WHERE data IS NULL")
+    report = filled.upkeep.backup(tmp_path / "b")
+    with filled.engine.index.write() as db:
+        db.execute("UPDATE chunk SET stored_size = stored_size - 1 WHERE data IS NULL")
+    assert (report.linked, report.copied, told(report)) == (0, 0, ((), (), ()))
+    assert rows(filled) == was
+
+
+def test_links_become_copies_where_that_is_asked_for(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    report = filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    assert (report.linked, report.copied) == (0, report.chunks)
+    files = [path for folder in ("blobs", "lost+found") for path in (tmp_path / "b" / folder).rglob("*")]
+    assert {path.stat().st_nlink for path in files if path.is_file()} == {1}
+    assert check(tmp_path / "b") == rows(filled)
+    assert filled.upkeep.backup(tmp_path / "b", hardlink=False).copied == 0
+
+
+def test_a_pipe_that_takes_a_chunks_place_is_not_waited_for(filled: Store, tmp_path: Path) -> None:
+    path = min((path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file()), key=lambda p: p.name)
+    whole = path.read_bytes()
+
+    def plant(name: str) -> None:
+        if name == "backup.mkdir" and path.is_file() and (tmp_path / "b/index.db.part").exists():
+            path.unlink()
+            os.mkfifo(path)
+
+    disk.hook = plant
+    try:
+        report = filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    finally:
+        disk.hook = None
+    path.unlink()
+    path.write_bytes(whole)
+    path.chmod(0o600)
+    assert told(report) == ((), (path.name,), ())
 
 
 def test_no_chunk_is_missed_while_others_write_collect_and_purge(filled: Store, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.service import erasure
-from llmspellfs.service.collecting import Collection, GcReport
+from llmspellfs.service.collecting import Collection, GcReport, Orphans
 from llmspellfs.service.pacing import paced
 from llmspellfs.storage import collecting, erasing
 from llmspellfs.storage.blobs import FileBlobs
@@ -307,7 +307,7 @@ def test_a_file_that_a_writer_has_put_since_its_rows_went_is_left_to_the_writer(
         return unlink(*words, **how)
 
     monkeypatch.setattr(erasure, "unlink_chunks", staged_first)
-    monkeypatch.setattr(Collection, "_orphans", lambda _: [])  # by the store's clock it is a month old
+    monkeypatch.setattr(Collection, "_orphans", lambda _: Orphans({}, 0, 0))  # by the store's clock it is a month old
     assert store.upkeep.gc(grace_seconds=0).files == 0
     assert list((store.path or Path()).glob("blobs/*/*"))
     monkeypatch.undo()

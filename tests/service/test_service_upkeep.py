@@ -167,9 +167,16 @@ def test_orphans_of_a_crash_go_and_fresh_ones_stay(sqlite_store: Store, clock: l
     assert orphans
     for path in orphans:
         os.utime(path, ns=(clock[0], clock[0]))
-    assert store.upkeep.gc().orphans == 0
+    size = sum(path.stat().st_size for path in orphans)
+    for dry_run in (True, False):
+        fresh = store.upkeep.gc(dry_run=dry_run)
+        assert (fresh.orphans, fresh.freed, fresh.young, fresh.young_bytes) == (0, 0, len(orphans), size)
+    clock[0] += 59 * 10**9
+    assert store.upkeep.gc(grace_seconds=0).young == len(orphans)
     clock[0] += 3700 * 10**9
-    assert store.upkeep.gc().orphans == len(orphans)
+    for dry_run in (True, False):
+        old = store.upkeep.gc(dry_run=dry_run)
+        assert (old.orphans, old.freed, old.young, old.young_bytes) == (len(orphans), size, 0, 0)
     assert blob_files(store) == kept
 
 
