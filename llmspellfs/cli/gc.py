@@ -20,7 +20,7 @@ def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
     History older than `history_days` is pruned, all but what checkpoints show. Content that nothing refers to is
     marked at first, and gone after a later run that comes past the grace. Orphans, files that a write left behind and
     that no row names, go once they are as old. Mounts and scripts may go on meanwhile. The configuration's rules of
-    retention are applied first, as `llmspellfs retention` does. Where a purge could not write the index anew, it is now.
+    retention are applied first, as `llmspellfs retention` does. If a purge could not write the index anew, it is now.
     """
     from llmspellfs.cli.reports import gc_json, gc_line, stale_note
     from llmspellfs.cli.retention import deed_json, told
