@@ -9,11 +9,10 @@ no time after which sessions are suspended, and no rules of retention. Threading
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
-from llmspellfs.errors import NoSpace, SessionNotActive
+from llmspellfs.errors import SessionNotActive
 from llmspellfs.storage import inherited, sessions
 from llmspellfs.storage.spool import held
 
@@ -74,8 +73,7 @@ class Presence:
     def _free(self, sid: int) -> None:
         spool = self._engine.rooms.spool
         if self._held.pop(sid, None) is not None and spool is not None:
-            with suppress(NoSpace):
-                spool.free(f"{sid}.{self._serial}")
+            spool.free(f"{sid}.{self._serial}")
 
 
 def present(engine: Engine) -> set[int]:

@@ -11,7 +11,7 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
-from llmspellfs.errors import NoSpace, SpellError
+from llmspellfs.errors import SpellError
 from llmspellfs.model.archive import refuse
 from llmspellfs.service import erasure
 from llmspellfs.service.engine import Engine
@@ -101,8 +101,7 @@ class Unplaced:
     ) -> None:
         """Take away what was brought and is nobody's; should that fail too, garbage collection will."""
         if (spool := self._engine.rooms.spool) is not None:
-            with suppress(NoSpace):
-                spool.free(self._word)
+            spool.free(self._word)
         if not self._kept:
             with suppress(SpellError):
                 self._take_back()

@@ -150,10 +150,13 @@ class Spool:
             os.close(disk.create("spool.hold", path))
 
     def free(self, word: str) -> None:
-        """Take back what `hold` has noted."""
+        """Take back what `hold` has noted; where that fails it goes with the process."""
         path = self._note(word)
-        with disk_errors(path), suppress(FileNotFoundError):
-            disk.unlink("spool.free", path)
+        try:
+            with suppress(FileNotFoundError):
+                disk.unlink("spool.free", path)
+        except OSError as error:
+            _log.warning("%s stays until its process ends: %s", path, error)
 
     def _note(self, word: str) -> str:
         return f"{self._path}/{_HOLD}{word}.{os.getpid()}"

@@ -53,6 +53,7 @@ UNKNOWN = {
 """Columns of which an altered value may be as good as any other, and why."""
 UNDER_WAY = {
     "doomed": "files to unlink, each looked at once more before",
+    "former": "contents that no row has any more, until gc takes them; a purge takes none that a row has",
     "purge": "purges that have not ended",
     "harm": "what a scrub found, which it finds again",
     "session_use_due": "drafts that were counted, until the next transaction",
