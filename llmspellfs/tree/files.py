@@ -74,6 +74,8 @@ class OpenFile:
         """Whether the draft is of another handle than the one that commits now."""
         self._reader: Reader | None = None
         self._follower: Follower | None = None
+        self._abandoned: list[Follower] = []
+        """Those that a change of the bytes has made useless: what they have stored goes once a commit has ended."""
 
     @property
     def size(self) -> int:
@@ -218,7 +220,18 @@ class OpenFile:
                 self.failures, self.failure = self.failures + 1, error
                 self._lose(error)
                 raise
+            finally:
+                self._take_back()
             return True
+
+    def _take_back(self) -> None:
+        """Have nothing stay of what was stored by followers that were abandoned, but what is committed."""
+        if self._abandoned:
+            abandoned, self._abandoned = self._abandoned, []
+            self.opened.take_back([chunk for follower in abandoned for chunk in follower.abandon()])
+
+    def _abandon(self, follower: Follower | None) -> None:
+        self._abandoned += [] if follower is None else [follower]
 
     def _try_to_commit(self, origin: Origin, durable: bool, more: int) -> None:
         try:
@@ -280,9 +293,13 @@ class OpenFile:
             if fd is None:
                 return self.opened.stage(content, trusting=trusting)
             if follower is None or not trusting or follower.is_broken:
+                self._abandon(follower)
                 follower = Follower(self.opened.begin_ingest(trusting=trusting), fd, self.opened.workers)
+            self._abandon(follower)
             if follower.finish(size):
-                return follower.ingest.finish()
+                staged = follower.ingest.finish()
+                self._abandoned.remove(follower)
+                return staged
         raise OSError(errno.EIO, "the file was cut again and again while it was committed")
 
     def _lose(self, error: Exception) -> None:
@@ -293,8 +310,8 @@ class OpenFile:
         why = error.message if isinstance(error, SpellError) else str(error)
         with self.turn:
             self.has_bytes = self.is_changed = False
-            self._follower = None
-            buffer = self.buffer
+            self._abandon(self._follower)
+            self._follower, buffer = None, self.buffer
             source = None
             if buffer is not None and buffer.size:
                 source = buffer.memory() if buffer.fd is None else buffer.give_away()
@@ -344,5 +361,8 @@ class OpenFile:
 
     def discard(self) -> None:
         """Let go of the bytes: the last handle is gone."""
+        self._abandon(self._follower)
+        self._follower = None
+        self._take_back()
         if self.buffer is not None:
             self.buffer.discard()
