@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
 from llmspellfs.errors import InvalidValue, NotFound, SpellError
+from llmspellfs.service import erasure
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import contents, disk, former, inherited
 from llmspellfs.storage.disk import Buffer
@@ -69,20 +72,30 @@ class Intake:
         before they are named.
         """
         config = self._engine.config
-        if isinstance(content, _BUFFERS):
+        if isinstance(content, _BUFFERS) and len(content) <= INLINE_LIMIT:
             return stage_bytes(
                 content, self._engine.rooms.blobs, config.artifact_compression_threshold,
                 max_size=config.max_artifact_size, known=self._known if trusting else None,
-                room=self._room(len(content)),
             )  # fmt: skip
         ingest = self.begin(trusting=trusting)
-        while block := content.read(_BLOCK):
-            if not isinstance(block, _BUFFERS):
-                raise InvalidValue("content", "expected a file of bytes, not of text")
-            ingest.feed(block)
-            if progress is not None:
-                progress(ingest.size)
-        return ingest.finish()
+        try:
+            for block in (content,) if isinstance(content, _BUFFERS) else _blocks(content):
+                ingest.feed(block)
+                if progress is not None:
+                    progress(ingest.size)
+            return ingest.finish()
+        except BaseException:
+            self.take_back(ingest.abandon())
+            raise
+
+    def take_back(self, chunks: Iterable[str]) -> None:
+        """Unlink the files of *chunks* that no row names, since what they were written for was abandoned.
+
+        Who relies on one meanwhile finds that it is gone, and stores it anew; what cannot be unlinked is left to
+        garbage collection.
+        """
+        with suppress(SpellError):
+            erasure.unlink_chunks(self._engine, sorted(set(chunks)), put_before_ns=time.time_ns())
 
     def begin(self, *, trusting: bool = True) -> Ingest:
         """Return an ingest to feed; one owner at a time. *trusting* as for `stage`."""
@@ -95,10 +108,10 @@ class Intake:
             room=self._room(),
         )
 
-    def _room(self, size: int = INLINE_LIMIT + 1) -> Room | None:
+    def _room(self) -> Room | None:
         """Return what quotas leave for content that is stored before its transaction, if any are set."""
         quota = self._engine.quota
-        return None if quota is None or size <= INLINE_LIMIT else quota.room(self._engine.index)
+        return None if quota is None else quota.room(self._engine.index)
 
     @property
     def owner(self) -> str:
@@ -164,3 +177,10 @@ class Intake:
         with self._engine.index.read() as db:
             chunk = contents.known_chunk(db, chunk_hash, self._engine.rooms.blobs)
         return None if chunk is None else partial(self._read_back.is_whole, chunk)
+
+
+def _blocks(file: BinaryIO) -> Iterator[Buffer]:
+    while block := file.read(_BLOCK):
+        if not isinstance(block, _BUFFERS):
+            raise InvalidValue("content", "expected a file of bytes, not of text")
+        yield block

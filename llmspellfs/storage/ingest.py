@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -175,6 +175,13 @@ class Ingest:
         digest = self._parts[0][0] if len(self._parts) == 1 else self._whole.digest()
         chunks = tuple(StagedChunk(*part, *self._stored[part[0]]) for part in self._parts)
         return Staged(digest, self._cut_size, None, None, chunks)
+
+    def abandon(self) -> list[str]:
+        """Take no more, and return the chunks (hex) whose files were written for it: they are nobody's."""
+        for number in (0, 1):
+            wait(self._storing[number])
+            self._storing[number].clear()
+        return [digest.hex() for digest, one in self._stored.items() if one.data is None and one.codec != KNOWN]
 
     def _cut_window(self, *, last: bool) -> None:
         """Cut the current window into chunks; what is left, without a cut in it, begins the other window."""

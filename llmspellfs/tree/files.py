@@ -79,6 +79,8 @@ class OpenFile:
         self._hold = None if entry is None else opened.hold(entry)
         """What it was opened with stays readable, whatever becomes of the file."""
         self._follower: Follower | None = None
+        self._abandoned: list[Follower] = []
+        """Those that a change of the bytes has made useless: what they have stored goes once a commit has ended."""
 
     @property
     def size(self) -> int:
@@ -228,7 +230,18 @@ class OpenFile:
                 self.failures, self.failure = self.failures + 1, error
                 self._lose(error)
                 raise
+            finally:
+                self._take_back()
             return True
+
+    def _take_back(self) -> None:
+        """Have nothing stay of what was stored by followers that were abandoned, but what is committed."""
+        if self._abandoned:
+            abandoned, self._abandoned = self._abandoned, []
+            self.opened.take_back([chunk for follower in abandoned for chunk in follower.abandon()])
+
+    def _abandon(self, follower: Follower | None) -> None:
+        self._abandoned += [] if follower is None else [follower]
 
     def _try_to_commit(self, origin: Origin, durable: bool, more: int) -> None:
         try:
@@ -290,9 +303,13 @@ class OpenFile:
             if fd is None:
                 return self.opened.stage(content, trusting=trusting)
             if follower is None or not trusting or follower.is_broken:
+                self._abandon(follower)
                 follower = Follower(self.opened.begin_ingest(trusting=trusting), fd, self.opened.workers)
+            self._abandon(follower)
             if follower.finish(size):
-                return follower.ingest.finish()
+                staged = follower.ingest.finish()
+                self._abandoned.remove(follower)
+                return staged
         raise OSError(errno.EIO, "the file was cut again and again while it was committed")
 
     def _lose(self, error: Exception) -> None:
@@ -304,8 +321,8 @@ class OpenFile:
         why += PART if self._is_part else ""
         with self.turn:
             self.has_bytes = self.is_changed = False
-            self._follower = None
-            buffer = self.buffer
+            self._abandon(self._follower)
+            self._follower, buffer = None, self.buffer
             source = None
             if buffer is not None and buffer.size:
                 source = buffer.memory() if buffer.fd is None else buffer.give_away()
@@ -355,6 +372,9 @@ class OpenFile:
 
     def discard(self) -> None:
         """Let go of the bytes: the last handle is gone."""
+        self._abandon(self._follower)
+        self._follower = None
+        self._take_back()
         for held in (self._reader, self._hold):
             if held is not None:
                 held.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Protocol
 
 from llmspellfs.errors import LimitExceeded
@@ -33,6 +33,9 @@ class Ingest(Protocol):
 
     def finish(self) -> Staged:
         """Return the content, durable."""
+
+    def abandon(self) -> list[str]:
+        """Take no more, and return the chunks whose files were written for it."""
 
 
 class Follower:
@@ -110,3 +113,11 @@ class Follower:
         while not self.is_broken and (claim := self._claim(1)) is not None:
             self._feed(*claim)
         return not self.is_broken
+
+    def abandon(self) -> list[str]:
+        """Take no more, and return the chunks whose files were written so far: nobody will name them."""
+        with self._turn:
+            self.is_broken, running = True, self._running
+        if running is not None and not running.cancel():
+            wait([running])
+        return self.ingest.abandon()

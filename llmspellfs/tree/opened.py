@@ -338,6 +338,10 @@ class Opened:
         """Return an ingest to feed; *trusting* as for `Intake.stage`."""
         return self.store.intake.begin(trusting=trusting)
 
+    def take_back(self, chunks: list[str]) -> None:
+        """Unlink the files of *chunks* that no row names."""
+        self.store.intake.take_back(chunks)
+
     def stage(self, content: bytes, *, trusting: bool) -> Staged:
         """Return *content* staged."""
         return self.store.intake.stage(content, trusting=trusting)

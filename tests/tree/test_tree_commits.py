@@ -223,6 +223,9 @@ class _Ingest:
     def finish(self) -> Any:
         raise AssertionError("not asked for")
 
+    def abandon(self) -> list[str]:
+        raise AssertionError("not asked for")
+
 
 def test_finishing_does_not_wait_for_workers_that_others_keep_busy(tmp_path: Any) -> None:
     content = os.urandom(START + 100)
