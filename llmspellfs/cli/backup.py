@@ -99,9 +99,11 @@ def restore_store(app: App, ctx: click.Context, src: str, target: str | None, fo
 
 
 def _restore_line(report: RestoreReport) -> str:
+    from llmspellfs.cli.reports import count
     from llmspellfs.cli.views import human_size
 
     aside = f"; what was there is now {report.moved_aside}" if report.moved_aside else ""
     harmed = f", {len(report.harmed)} harmed and left out" if report.harmed else ""
-    brought = f"{report.chunks} chunks, {human_size(report.stored_bytes)}, all checked"
+    held = f"{count(report.contents, 'content')}, {count(report.chunks, 'chunk')}"
+    brought = f"{held}, {human_size(report.stored_bytes)}, all checked"
     return f"store: {report.path}: {brought}{harmed}{aside}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from llmspellfs.errors import AlreadyExists, InvalidValue, StoreUnusable
+from llmspellfs.errors import AlreadyExists, InvalidValue, SpellError, StoreUnusable
 from llmspellfs.model.times import NS
 from llmspellfs.storage import backup as storage
 from llmspellfs.storage import disk, readers
@@ -33,9 +33,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What came back: *chunks*, whole contents within the index among them, of *stored_bytes*."""
+    """What came back: *contents*, of *chunks* or within the index, of *stored_bytes*, as `fsck` counts them."""
 
     path: str
+    contents: int
     chunks: int
     stored_bytes: int
     lost: int
@@ -75,34 +76,48 @@ def restore_store(
     with _unused(there):
         pass
     building = f"{there.parent}/.{there.name}.restoring-{secrets.token_hex(4)}"
-    disk.make_folder("restore.mkdir", building)
-    try:
+    with _built(building, there):
+        disk.make_folder("restore.mkdir", building)
         left_out: list[str] | None = [] if harmed else None
-        count, stored, lost = _restored(str(here), building, progress, left_out)
+        contents, chunks, stored, lost = _restored(str(here), building, progress, left_out)
         aside = _put_in_place(building, there, now(), force=force)
-    except BaseException:
+    return RestoreReport(str(there), contents, chunks, stored, lost, aside, tuple(left_out or ()))
+
+
+@contextmanager
+def _built(building: str, there: Path) -> Iterator[None]:
+    """On failure leave nothing of *building*, and have the error say the name that it was to get, *there*."""
+    try:
+        yield
+    except BaseException as error:
         shutil.rmtree(building, ignore_errors=True)
+        if isinstance(error, SpellError):
+            error.args = (error.message.replace(building, str(there)),)
+        elif isinstance(error, OSError) and str(error.filename).startswith(building):
+            error.filename = str(there)
         raise
-    return RestoreReport(str(there), count, stored, lost, aside, tuple(left_out or ()))
 
 
-def _restored(source: str, building: str, progress: Progress | None, harmed: list[str] | None) -> tuple[int, int, int]:
+def _restored(
+    source: str, building: str, progress: Progress | None, harmed: list[str] | None
+) -> tuple[int, int, int, int]:
+    """Copy the store; return how many contents and chunks it has, their bytes, and how many lost items."""
     storage.restore_index(source, building)
-    count = stored = 0
-    for size in storage.restore_chunks(source, building, harmed):
-        count, stored = count + 1, stored + size
+    done = chunks = stored = 0
+    for is_chunk, size in storage.restore_chunks(source, building, harmed):
+        done, chunks, stored = done + 1, chunks + is_chunk, stored + size
         if progress is not None:
-            progress(count, count)
+            progress(done, done)
     copier = Copier(source, building, hardlink=False)
     lost = copier.lost(harmed)
     copier.sync()
-    return count, stored, lost
+    return storage.count_contents(f"{building}/{INDEX_NAME}"), chunks, stored, lost
 
 
 def _check_free(there: Path, *, force: bool) -> None:
     """Raise AlreadyExists where anything is *there* that is not to be moved."""
     if not force and _is_taken(there):
-        raise AlreadyExists("store", there)
+        raise AlreadyExists("store", f"{there} (--force moves it aside)")
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def _quoted(path: str) -> str:
 def restore_index(source: str, target: str) -> None:
     """Copy the index of the store *source*, checked page by page, into the folder *target*; durable."""
     path, new = f"{source}/{INDEX_NAME}", f"{target}/{INDEX_NAME}"
-    with disk_errors(new), index_errors(path):
+    with disk_errors(new), index_errors(path, grows=new):
         os.close(disk.create("restore.create", new))
         disk.point("restore.index")
         with closing(_open_source(path)) as db, closing(sqlite3.connect(new, isolation_level=None)) as copy:
@@ -208,20 +208,27 @@ def _open_source(path: str) -> Connection:
     return db
 
 
-def restore_chunks(source: str, target: str, harmed: list[str] | None = None) -> Iterator[int]:
+def count_contents(path: str) -> int:
+    """Return how many contents the index *path* has, which nobody else has open."""
+    with index_errors(path), closing(_open_copy(path)) as db:
+        count: int = db.execute("SELECT count(*) FROM content").fetchone()[0]
+    return count
+
+
+def restore_chunks(source: str, target: str, harmed: list[str] | None = None) -> Iterator[tuple[bool, int]]:
     """Copy every chunk that *target*'s index names, each checked against its hash; yield the bytes of each.
 
-    Content within the index is checked too. Raises Corrupt; with *harmed*, what is missing or does not read back is not
-    copied, and its hash noted there.
+    Content within the index is checked too; before the bytes it is said whether they are a chunk's. Raises Corrupt;
+    with *harmed*, what is missing or does not read back is not copied, and its hash noted there.
     """
     blobs, new = FileBlobs(source), FileBlobs(target)
     query = (
-        "SELECT hash, size, codec, data FROM content WHERE data IS NOT NULL"
-        " UNION ALL SELECT hash, size, codec, data FROM chunk"
+        "SELECT 0, hash, size, codec, data FROM content WHERE data IS NOT NULL"
+        " UNION ALL SELECT 1, hash, size, codec, data FROM chunk"
     )
     path = f"{target}/{INDEX_NAME}"
     with index_errors(path), closing(_open_copy(path)) as db:
-        for digest, size, codec, data in db.execute(query):
+        for is_chunk, digest, size, codec, data in db.execute(query):
             try:
                 stored = blobs.get(digest.hex()) if data is None else data
                 decode_checked(codec, stored, size, digest)
@@ -232,13 +239,13 @@ def restore_chunks(source: str, target: str, harmed: list[str] | None = None) ->
                 continue
             if data is None:
                 new.put(digest.hex(), stored)
-            yield len(stored)
+            yield bool(is_chunk), len(stored)
     new.sync()
 
 
 @contextmanager
-def index_errors(path: StrPath) -> Iterator[None]:
-    """Raise what SQLite says of the index *path* as this package's errors."""
+def index_errors(path: StrPath, *, grows: StrPath | None = None) -> Iterator[None]:
+    """Raise what SQLite says of the index *path* as this package's errors; *grows*: what it is copied to, if it is."""
     try:
         yield
     except sqlite3.Error as error:
@@ -246,7 +253,7 @@ def index_errors(path: StrPath) -> Iterator[None]:
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise StoreBusy(1) from None
         if code == sqlite3.SQLITE_FULL:
-            raise NoSpace(path) from None
+            raise NoSpace(path if grows is None else grows) from None
         if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             raise Corrupt(f"index {os.fspath(path)}: {error}") from None
         raise StoreUnusable(path, str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +41,14 @@ def test_a_backup_is_made_told_and_restored(cli: Cli, q4: str, tmp_path: Path) -
     assert f": 0 linked, {first['linked']} copied (" in again
     assert cli.ok("backup", target, "--no-hardlink").endswith(": 0 linked, 0 copied (0 B), 0 removed\n")
     said = cli.ok("restore-store", target, "--to", str(restored))
-    assert said.startswith(f"store: {restored}: ")
+    held = re.search(r"[0-9]+ contents?, [0-9]+ chunks?", cli.ok("fsck"))
+    assert held is not None
+    assert said.startswith(f"store: {restored}: {held[0]}, 3.0 MiB, all checked")
+    assert "restoring" not in cli.fails("restore-store", target, "--to", str(tmp_path / "b/backup.json/r"), status=2)
+    (tmp_path / "file").touch()
+    assert cli.fails("restore-store", target, "--to", str(tmp_path / "file/r")).startswith(str(tmp_path / "file"))
     assert cli.ok("session", "list", "--store", str(restored)) == cli.ok("session", "list")
-    assert cli.fails("restore-store", target) == f"store already exists: {cli.path}"
+    assert cli.fails("restore-store", target) == f"store already exists: {cli.path} (--force moves it aside)"
     aside = cli.json("restore-store", target, "--force")[0]["moved_aside"]
     assert cli.ok("session", "list", "--store", aside) == cli.ok("session", "list")
 

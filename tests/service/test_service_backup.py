@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NotSupported, SpellError, StoreUnusable
+from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NoSpace, NotSupported, SpellError, StoreUnusable
 from llmspellfs.service.backup import BackupReport
 from llmspellfs.service.restoring import restore_store
 from llmspellfs.storage import disk
@@ -662,3 +663,40 @@ def test_a_backup_on_a_medium_that_cannot_be_written_to_is_restored(filled: Stor
         for path in paths:
             path.chmod(0o700 if path.is_dir() else 0o600)
     assert check(tmp_path / "r") == rows(filled)
+
+
+@pytest.mark.parametrize("step", ["restore.create", "blob.create", "restore.rename"])
+def test_what_a_restore_says_names_no_place_of_its_own(filled: Store, tmp_path: Path, step: str) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+
+    def fail(name: str) -> None:
+        if name == step:
+            disk.hook = None
+            building = next(path for path in tmp_path.iterdir() if "restoring" in path.name)
+            raise OSError(errno.ENOSPC, "no space left on device", f"{building}/x")
+
+    disk.hook = fail
+    try:
+        with pytest.raises((SpellError, OSError)) as caught:
+            restore_store(tmp_path / "b", tmp_path / "r")
+    finally:
+        disk.hook = None
+    assert "restoring" not in str(caught.value)
+    assert os.listdir(tmp_path).count("r") == 0
+
+
+def test_a_disk_that_is_full_of_the_index_is_the_one_restored_to(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+
+    def fail(name: str) -> None:
+        if name == "restore.index":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    disk.hook = fail
+    try:
+        with pytest.raises(NoSpace, match=f"^no space left: {tmp_path}/r/index.db$"):
+            restore_store(tmp_path / "b", tmp_path / "r")
+    finally:
+        disk.hook = None
