@@ -397,4 +397,4 @@ def _deleted_sequence(db: Connection, session: Session, ref: str) -> int:
     if event is None:
         entry = find_entry(db, session, ref)
         raise AlreadyExists("artifact", f"{session.dirname}:{ref}") if entry.file else NotFound("artifact", ref)
-    return int(event.fields["sequence"])
+    return event.told(int, "sequence")

@@ -12,6 +12,7 @@ from llmspellfs.model.artifact import Entry
 from llmspellfs.model.session import Status
 from llmspellfs.model.values import canonical
 from llmspellfs.storage import entries
+from llmspellfs.storage.audit import HARMED
 from llmspellfs.storage.audit_rows import SPARE
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.index import Connection
@@ -90,7 +91,7 @@ def neighbours(db: Connection, entry: Entry) -> list[NewEntry]:
     for row in rows.fetchall():
         try:
             found.append(NewEntry.of(entries.to_entry(row)))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except HARMED:
             continue
     return [new for new in found if new.kind is entry.kind]
 
@@ -184,7 +185,7 @@ def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[NewEntry]:
     for row in db.execute(query, (sid, sequence)).fetchall():
         try:
             found.append(NewEntry.of(entries.to_entry(row)))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except HARMED:
             continue
     return found
 
