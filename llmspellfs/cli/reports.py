@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmspellfs.cli.views import Column, View, human_size, iso, short_time
-from llmspellfs.model.shown import visible
+from llmspellfs.model.shown import count, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from llmspellfs.service.scrub import ScrubReport
     from llmspellfs.service.upkeep import Stats
     from llmspellfs.storage.lost import LostItem
-
-
-def count(number: int, noun: str) -> str:
-    """Return *number* with *noun* in the singular or the plural: `1 event`, `2 events`, `2 entries`."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number} {noun[:-1]}ies" if noun.endswith("ry") else f"{number} {noun}s"
 
 
 def purge_json(ref: str, report: PurgeReport) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from llmspellfs.service.check_rows import (
     check_text_within,
 )
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import audit, audit_files, audit_rows, contents
+from llmspellfs.storage import audit, audit_files, audit_rows, audit_schema, contents
 from llmspellfs.storage.index import Connection
 
 
@@ -28,6 +28,11 @@ def fsck(engine: Engine, progress: Progress | None = None, *, quick: bool = Fals
     """Check everything of *engine*'s store, or with *quick* all but the bytes of content; see it as at one moment."""
     with engine.index.snapshot() as lent, audit.lenient(lent) as db:
         found = Findings(db)
+        lacking = audit_schema.gone(db)
+        for line in lacking:
+            found.unreadable(line)
+        if audit_schema.is_unusable(lacking):
+            return FsckReport(found.all(), 0, 0, 0, 0)
         for line in audit.integrity(db, quick=quick):
             found.unreadable(line)
         reports = list(audit.told(iter(_chains(db, found)), found.unreadable))

@@ -6,6 +6,7 @@ Every function reads only; what it yields is checked by whoever asked, against a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.quarantine import all_blobs, kept_blobs
 
 _INLINE = 1 << 16
+_HASH = re.compile("[0-9a-f]{64}")
 _MOST = 64 << 20
 """Bytes of a file that is read whole; longer ones are looked into where a chunk would be."""
 
@@ -78,7 +80,7 @@ def orphans(db: Connection, root: StrPath) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each file in `blobs` that no row names."""
     for path in _files(f"{os.fspath(root)}/blobs"):
         name = os.path.basename(path)
-        if len(name) == 64 and not db.execute("SELECT 1 FROM chunk WHERE lower(hex(hash)) = ?", (name,)).fetchone():
+        if _HASH.fullmatch(name) and not is_named(db, bytes.fromhex(name)):
             yield from ((name, data) for data in _whole(path))
 
 
@@ -187,10 +189,19 @@ def add_content(db: Connection, cid: int, digest: bytes) -> None:
     db.execute(query, (cid, digest, sum(part.size for part in known)))
 
 
-def missing_chunks(db: Connection, cid: int) -> list[int]:
-    """Return the chunks (kids) that the content *cid* lists and the index lacks."""
-    query = "SELECT DISTINCT kid FROM content_chunk WHERE cid = ? AND kid NOT IN (SELECT kid FROM chunk)"
-    return [row[0] for row in db.execute(query, (cid,))]
+def missing_chunks(db: Connection, cid: int) -> dict[int, int]:
+    """Return the plain bytes of each chunk (kid) that the content *cid* lists and the index lacks, by their places."""
+    query = """
+        SELECT kid, until - start FROM (SELECT kid, start, lead(start, 1, (SELECT size FROM content WHERE cid = ?1))
+        OVER (ORDER BY start) AS until FROM content_chunk WHERE cid = ?1)
+        WHERE kid NOT IN (SELECT kid FROM chunk) ORDER BY start
+    """
+    return dict(db.execute(query, (cid,)).fetchall())
+
+
+def is_named(db: Connection, digest: bytes) -> bool:
+    """Tell whether the index has a chunk of that hash."""
+    return db.execute("SELECT 1 FROM chunk WHERE hash = ?", (digest,)).fetchone() is not None
 
 
 def add_chunk(db: Connection, kid: int, digest: bytes, codec: int, size: int, stored: int) -> None:
