@@ -142,7 +142,8 @@ def fsck_lines(report: FsckReport) -> list[str]:
     harmed = [f"harmed: {harm}" for harm in report.harms]
     notes = [f"note: {line}" for line in report.notes]
     kept = [f"kept: {report.quarantine}"] if report.quarantine else []
-    return [*report.problems, *mended, *harmed, *notes, *kept, f"{verdict}: {checked}"]
+    advice = [f"advice: {line}" for line in report.advice]
+    return [*report.problems, *mended, *harmed, *notes, *kept, *advice, f"{verdict}: {checked}"]
 
 
 def chain_json(report: ChainReport) -> dict[str, Any]:

@@ -7,6 +7,7 @@ goes to the quarantine.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -31,9 +32,9 @@ _CACHE_BYTES = 16 << 20
 class ContentRepair:
     """The repair of one store's content."""
 
-    def __init__(self, engine: Engine, quarantine: Quarantine) -> None:
-        """Repair *engine*'s store; what is replaced goes to *quarantine*."""
-        self._engine, self._quarantine = engine, quarantine
+    def __init__(self, engine: Engine, quarantine: Quarantine, backup: Path | None = None) -> None:
+        """Repair *engine*'s store; what is replaced goes to *quarantine*, what is lost may be in its *backup*."""
+        self._engine, self._quarantine, self._backup = engine, quarantine, backup
         self._blobs, self._root = engine.rooms.blobs, str(engine.rooms.path)
         self._swapped: dict[bytes, bytes] = {}
         self._orphans = Orphans(self._root)
@@ -103,7 +104,7 @@ class ContentRepair:
     def _candidates(self, db: Connection, lost: LostChunk) -> Iterator[bytes]:
         if lost.hash in self._swapped:
             yield self._swapped[lost.hash]
-        for data in evidence.as_stored(db, self._root, lost.hash):
+        for data in evidence.as_stored(db, self._root, lost.hash, self._backup):
             yield data
             yield data[: lost.stored_size]  # something may have been added to it
         yield from evidence.cuttings(self._root, (0, *lost.starts), lost.size if 0 < lost.size <= 4 << 20 else 0)
@@ -151,12 +152,12 @@ class ContentRepair:
                 return []
             done = self._inline(db, cid, *row) if isinstance(row[1], bytes) else self._chunked(db, cid, row[0])
         self._engine.rooms.cache.clear()
-        return [Done("bytes", f"content {cid}: {done}")] if done else []
+        return [Done("bytes", f"content {row[0].hex()}: {done}")] if done else []
 
     def _inline(self, db: Connection, cid: int, digest: bytes, data: bytes | None) -> str:
         for candidate in (
             data or b"",
-            *evidence.as_stored(db, self._root, digest),
+            *evidence.as_stored(db, self._root, digest, self._backup),
             *evidence.cuttings(self._root, (0,), 1 << 16),
         ):
             found = recover(candidate, digest)

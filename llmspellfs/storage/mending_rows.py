@@ -18,7 +18,8 @@ from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
-_ENDING = "('artifact.stored', 'artifact.updated', 'artifact.renamed', 'artifact.deleted', 'artifact.moved_out',"
+_ENDING = """('artifact.stored', 'artifact.updated', 'artifact.renamed', 'artifact.deleted', 'artifact.moved_out',
+    'artifact.moved_in', 'artifact.restored')"""
 
 
 def seq_of_state(db: Connection, sid: int, state: str, table: str = "entry") -> int | None:
@@ -73,7 +74,7 @@ def unused_inodes(db: Connection, most: int = 16) -> list[int]:
 def next_about(db: Connection, sid: int, sequence: int, after: int) -> int | None:
     """Return the first seq above *after* whose event ended the row that the artifact *sequence* had; None: none did."""
     query = f"""
-        SELECT min(seq) FROM event WHERE sid = ?1 AND seq > ?2 AND kind IN {_ENDING} 'artifact.moved_in')
+        SELECT min(seq) FROM event WHERE sid = ?1 AND seq > ?2 AND kind IN {_ENDING}
         AND json_valid(line) AND ?3 IN (json_extract(line, '$.sequence'), json_extract(line, '$.from_sequence'))
     """  # noqa: S608 - a constant
     found: int | None = db.execute(query, (sid, after, sequence)).fetchone()[0]
