@@ -23,8 +23,8 @@ _OF_CONTENT = (
     " more and --repair said again; without either it is lost for good: `artifact purge` of what is harmed ends this"
 )
 _OF_HISTORY = (
-    "what the index has lost of an artifact's history is lost for good; it is told until `gc` prunes that history"
-    " (`history_days`), or until `artifact purge`, which erases the artifact whole: copy out first what is to be kept"
+    "what the index has lost of a history is lost for good; it is told until `gc` prunes that history (`history_days`),"
+    " or until `artifact purge` or `session purge` erases what it is of: copy out, or `session fork`, what is to stay"
 )
 _OF_TRAILS = (
     "a trail is never rewritten, and a broken one stays broken: `session fork` makes a session that goes on with a"

@@ -123,19 +123,19 @@ def check_events(found: Findings) -> None:
     """Add events that left a row behind which is gone, though it was neither purged nor fleeting."""
     for event, replaced_by in audit.told(lost_events(found.db), found.unreadable):
         told = line_fields(event.line)
-        name, version = str(told.get("name", "?")), told.get("version")
-        if event.kind.startswith("session."):
-            where, what = f"session {event.session_id}", "its own fields"
-        else:
-            where, what = f"session {event.session_id}:{name}", f"the {event.kind.split('.')[0]}"
-        if isinstance(version, int):
+        name, version = told.get("name"), told.get("version")
+        where, what = f"session {event.session_id}:{name}", event.kind.partition(".")[0]
+        harmed: tuple[Harm, ...] = ()
+        if what == "session":
+            where, what = f"session {event.session_id}", "its name and all it said of itself"
+        elif isinstance(version, int):
+            harmed = (Harm(f"{found.dirname(event.session_id)}:{name}", version, False),)
             what = f"version {version}"
-        made = f"event {event.seq} ({event.kind})"
-        if replaced_by is not None:
-            found.add("event", where, f"{what} of {made} is there again by event {replaced_by}", is_note=True)
-            continue
-        harm = (Harm(f"{found.dirname(event.session_id)}:{name}", version, False),) if isinstance(version, int) else ()
-        found.add("event", where, f"{what} is gone from the index: the row that {made} made", harm)
+        made = f"{what}, as of event {event.seq} ({event.kind}),"
+        if replaced_by is None:
+            found.add("event", where, f"{made} is gone from the index", harmed)
+        else:
+            found.add("event", where, f"{made} is there again since event {replaced_by}", is_note=True)
 
 
 def lost_events(db: Connection, sid: int | None = None) -> Iterator[tuple[Uncovered, int | None]]:

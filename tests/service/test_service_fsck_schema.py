@@ -101,3 +101,14 @@ def test_a_sound_index_lacks_nothing(path: Path) -> None:
     shutil.copytree(path, path.with_name("other"))
     assert harm.checked(path).ok
     assert harm.checked(path, quick=True).ok
+
+
+def test_an_index_with_harmed_pages_is_told_and_the_way_to_its_repair(path: Path) -> None:
+    index = path / "index.db"
+    with index.open("r+b") as file:
+        for page in range(10, index.stat().st_size // 4096, 10):
+            file.seek(page * 4096)
+            file.write(bytes(4096))
+    report = harm.checked(path)
+    assert {problem.kind for problem in report.found if not problem.is_note} >= {"index"}
+    assert "fsck --repair" in report.advice[0]
