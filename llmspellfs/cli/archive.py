@@ -59,8 +59,8 @@ def _target(path: str) -> Iterator[BinaryIO]:
 
 
 def _export_line(report: ExportReport, file: str) -> str:
-    from llmspellfs.cli.reports import count
     from llmspellfs.cli.views import human_size
+    from llmspellfs.model.shown import count
 
     held = f"{count(len(report.sessions), 'session')}, {count(report.contents, 'content')}"
     return f"{file}: {held} of {human_size(report.content_bytes)}, {human_size(os.stat(file).st_size)} packed"
@@ -107,8 +107,8 @@ def _said(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _import_line(report: ImportReport) -> str:
-    from llmspellfs.cli.reports import count
     from llmspellfs.cli.views import human_size
+    from llmspellfs.model.shown import count
 
     names = ", ".join(session.dirname for session in report.sessions)
     size_ = human_size(report.content_bytes)

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llmspellfs.cli.reports import count
 from llmspellfs.cli.views import Column, View, human_size
 from llmspellfs.model.artifact import Kind
+from llmspellfs.model.shown import count
 from llmspellfs.model.values import is_same
 
 if TYPE_CHECKING:

@@ -77,8 +77,8 @@ def recover(app: App, lost_id: str, session: str | None, name: str | None) -> No
 @pass_app
 def rm(app: App, lost_ids: tuple[str, ...], everything: bool, older_than: int | None, yes: bool) -> None:
     """Discard them for good."""
-    from llmspellfs.cli.reports import count
     from llmspellfs.cli.views import human_size
+    from llmspellfs.model.shown import count
 
     if bool(lost_ids) + everything + (older_than is not None) != 1:
         raise click.UsageError("expected one of ID..., --all and --older-than")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from llmspellfs.cli.views import Column, View, human_size, iso, short_time
-from llmspellfs.model.shown import visible
+from llmspellfs.model.shown import count, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from llmspellfs.service.scrub import ScrubReport
     from llmspellfs.service.upkeep import Stats
     from llmspellfs.storage.lost import LostItem
-
-
-def count(number: int, noun: str) -> str:
-    """Return *number* with *noun* in the singular or the plural: `1 event`, `2 events`, `2 entries`."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number} {noun[:-1]}ies" if noun.endswith("ry") else f"{number} {noun}s"
 
 
 def purge_json(ref: str, report: PurgeReport) -> dict[str, Any]:
@@ -160,7 +153,8 @@ def fsck_lines(report: FsckReport) -> list[str]:
     harmed = [f"harmed: {harm}" for harm in report.harms]
     notes = [f"note: {line}" for line in report.notes]
     kept = [f"kept: {report.quarantine}"] if report.quarantine else []
-    return [*report.problems, *mended, *harmed, *notes, *kept, f"{verdict}: {checked}"]
+    advice = [f"advice: {line}" for line in report.advice]
+    return [*report.problems, *mended, *harmed, *notes, *kept, *advice, f"{verdict}: {checked}"]
 
 
 def chain_json(report: ChainReport) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def told(report: RetentionReport, timed_out: list[Session], *, as_json: bool) ->
 
 
 def _summary(report: RetentionReport) -> str:
-    from llmspellfs.cli.reports import count
+    from llmspellfs.model.shown import count
 
     done = count(sum(deed.left is None for deed in report.deeds), "session")
     held = f", {report.held} held" if report.held else ""

@@ -11,14 +11,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from blake3 import blake3
 
-from llmspellfs.errors import InvalidValue
+from llmspellfs.errors import Corrupt, InvalidValue
 from llmspellfs.model.times import iso
 from llmspellfs.model.values import canonical
 
+T = TypeVar("T")
 _TEXT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 FIRST_PREV = "0" * 64
 """The `prev` of a session's first line."""
@@ -65,6 +66,15 @@ class Event:
     def fields(self) -> dict[str, Any]:
         """What the line says, as far as it can be read."""
         return read_line(self.line)
+
+    def told(self, kind: type[T], *names: str) -> T:
+        """Return what the line says under *names*, one inside another; raise Corrupt where that is no *kind*."""
+        said: object = self.fields
+        for name in names:
+            said = said.get(name) if isinstance(said, dict) else None
+        if not isinstance(said, kind):
+            raise Corrupt(f"event {self.seq} of session {self.session_id} does not tell its {'.'.join(names)}")
+        return said
 
 
 def read_line(line: object) -> dict[str, Any]:

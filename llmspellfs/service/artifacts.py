@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound, Vanished
 from llmspellfs.model import numbers
 from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind, Ownership
-from llmspellfs.model.event import Origin
+from llmspellfs.model.event import Origin, read_line
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
 from llmspellfs.service import batches, erasure, moves, undelete, versions
@@ -273,12 +273,19 @@ class Artifacts:
             return to_artifact(owner.id, path_of(tx.db, owner.ino, entry.folder, entry.name), entry)
 
     def purge(self, session: str, ref: str, *, by: Origin | None = None) -> PurgeReport:
-        """Erase every version of the artifact, deleted or not, and content that nothing else uses, for good."""
+        """Erase every version of the artifact, deleted or not, and content that nothing else uses, for good.
+
+        One of which damage has left nothing but events counts as purged from then on.
+        """
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
-            sequence = past_sequence(db, owner, ref)
-            if not entries.rows_of_sequence(db, owner.sid, sequence):
-                raise NotFound("artifact", f"{owner.dirname}:{ref}")
+            try:
+                sequence = past_sequence(db, owner, ref)
+                is_there = bool(entries.rows_of_sequence(db, owner.sid, sequence))
+            except NotFound:
+                is_there = False
+            if not is_there:
+                sequence = _lost_sequence(db, owner, ref)
         return erasure.purge_artifact(self._engine, owner, sequence, by)
 
     def history(self, session: str, ref: str) -> builtins.list[Artifact]:
@@ -397,4 +404,17 @@ def _deleted_sequence(db: Connection, session: Session, ref: str) -> int:
     if event is None:
         entry = find_entry(db, session, ref)
         raise AlreadyExists("artifact", f"{session.dirname}:{ref}") if entry.file else NotFound("artifact", ref)
-    return int(event.fields["sequence"])
+    return event.told(int, "sequence")
+
+
+def _lost_sequence(db: Connection, session: Session, ref: str) -> int:
+    """Return the sequence of the artifact *ref*, a name or an id, all of whose rows damage has taken."""
+    from llmspellfs.service.check_rows import lost_events
+
+    for event, _ in lost_events(db, session.sid):
+        told = read_line(event.line)
+        sequence = told.get("sequence")
+        ids = f"{session.id}/{sequence}/{told.get('hash')}"
+        if event.kind.startswith("artifact.") and ref in {told.get("name"), ids} and isinstance(sequence, int):
+            return sequence
+    raise NotFound("artifact", f"{session.dirname}:{ref}")

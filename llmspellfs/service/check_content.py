@@ -10,7 +10,7 @@ from contextlib import closing
 
 from blake3 import blake3
 
-from llmspellfs.errors import SpellError
+from llmspellfs.errors import Corrupt, SpellError
 from llmspellfs.service.check_findings import Findings, Progress
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import audit, audit_content, audit_files, contents
@@ -72,7 +72,7 @@ class ContentCheck:
             try:
                 self._load(ref)
             except SpellError as error:
-                self._chunk_is_bad(blob.kid, blob.hash, error.message)
+                self._chunk_is_bad(blob.kid, blob.hash, _why(error, blob.hash))
             else:
                 what = f"its file has {length} bytes and the index says {blob.stored_size}; it reads well"
                 self._found.add("encoding", f"chunk {blob.hash.hex()}", what, is_note=True, key=blob.kid)
@@ -86,7 +86,7 @@ class ContentCheck:
             elif data is None:
                 self._harm(whole, self._bad[piece.kid])
             elif piece.start != end and not is_bad:
-                self._harm(whole, f"corrupt: its chunks break off at {end}")
+                self._harm(whole, f"its chunks break off at {end}")
             is_bad |= data is None or piece.start != end
             if data is not None and not is_bad:
                 digest.update(data)
@@ -96,13 +96,13 @@ class ContentCheck:
 
     def _judge(self, whole: Whole, end: int, digest: bytes) -> None:
         if end != whole.size:
-            self._harm(whole, f"corrupt: it lacks chunks in the index: they make up {end} bytes of {whole.size}")
+            self._harm(whole, f"it lacks chunks in the index: they make up {end} bytes of {whole.size}")
         elif digest != whole.hash:
-            self._harm(whole, "corrupt: its bytes have another hash")
+            self._harm(whole, "its bytes have another hash")
 
     def _harm(self, whole: Whole, what: str) -> None:
         if self._is_there(content=whole.cid):
-            where = f"content {whole.cid} ({_hex(whole.hash)})"
+            where = f"content {_hex(whole.hash)}"
             self._found.add("bytes", where, what, self._found.harmed_by("content", whole.cid), key=whole.cid)
 
     def _plain(self, piece: ChunkRef, cache: ChunkCache) -> bytes | None:
@@ -114,7 +114,7 @@ class ContentCheck:
                 return self._load(piece)
             return cache.get(piece.hash, lambda: self._load(piece))
         except SpellError as error:
-            self._bad[piece.kid] = error.message
+            self._bad[piece.kid] = _why(error, piece.hash)
             return None
 
     def _load(self, piece: ChunkRef) -> bytes:
@@ -141,6 +141,12 @@ class ContentCheck:
         """Tell whether the store of now still has what the check found harmed."""
         with self._engine.index.read() as db:
             return audit_content.is_content(db, content) if content else audit_content.is_chunk(db, chunk)
+
+
+def _why(error: SpellError, digest: bytes) -> str:
+    """Return what is wrong with the chunk or the content *digest*, without naming it again."""
+    said = error.what if isinstance(error, Corrupt) else error.message
+    return said.removeprefix(f"chunk {_hex(digest)}").strip() or "its bytes are not those that were stored"
 
 
 def _hex(digest: object) -> str:

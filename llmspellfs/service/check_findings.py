@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,29 @@ from llmspellfs.storage.audit_rows import Flaw
 from llmspellfs.storage.index import Connection
 
 Progress = Callable[[int, int], None]
+_SESSION = re.compile(r"\bsession ([0-9a-f]{8}-[0-9a-f-]{27})(:)?")
 MOST_OF_A_KIND = 10_000
 """Findings of one kind that are told one by one; the rest are counted."""
+
+
+_OF_CONTENT = (
+    "content that is lost here comes back with `fsck --repair --from BACKUP`, or when the same file is stored once"
+    " more and --repair said again; without either it is lost for good: `artifact purge` of what is harmed ends this"
+)
+_OF_HISTORY = (
+    "what the index has lost of a history is lost for good; it is told until `gc` prunes that history (`history_days`),"
+    " or until `artifact purge` or `session purge` erases what it is of: copy out, or `session fork`, what is to stay"
+)
+_OF_TRAILS = (
+    "a trail is never rewritten, and a broken one stays broken: `session fork` makes a session that goes on with a"
+    " sound one, and the other stays as evidence"
+)
+_ADVICE = (
+    (frozenset({"chunk", "bytes", "content"}), _OF_CONTENT),
+    (frozenset({"event", "row", "validity"}), _OF_HISTORY),
+    (frozenset({"chain"}), _OF_TRAILS),
+)
+"""What ends a problem that a repair has left, by its kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,8 @@ class FsckReport:
     chunks: int
     done: tuple[str, ...] = ()
     quarantine: str | None = None
+    is_repair: bool = False
+    """Whether it is the report on a repair, which leaves only what it cannot mend."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -97,13 +121,23 @@ class FsckReport:
         """Whether there is no problem, or none any more."""
         return not self.problems
 
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What is to be done about what is wrong now, as lines."""
+        if self.ok:
+            return ()
+        if not self.is_repair:
+            return ("`llmspellfs fsck --repair` mends what can be (unmount the store first)",)
+        kinds = {problem.kind for problem in self.found if not problem.is_note and not problem.repaired}
+        return tuple(line for about, line in _ADVICE if kinds & about)
+
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {
             "ok": self.ok, "problems": [p.document() for p in self.found if not p.is_note],
             "notes": [p.document() for p in self.found if p.is_note], "harmed": [str(harm) for harm in self.harms],
             "sessions": self.sessions, "events": self.events, "contents": self.contents, "chunks": self.chunks,
-            "done": list(self.done), "quarantine": self.quarantine,
+            "done": list(self.done), "quarantine": self.quarantine, "advice": list(self.advice),
         }  # fmt: skip
 
 
@@ -114,17 +148,35 @@ class Findings:
     db: Connection
     problems: dict[Problem, None] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    _names: dict[str, str] | None = None
 
     def flaw(self, flaw: Flaw) -> None:
         """Add *flaw*, with the artifacts that it harms."""
         key = flaw.harms[1] if flaw.harms is not None and flaw.harms[0] in {"eid", "content"} else 0
-        self.add(flaw.kind, flaw.where, flaw.what, self._harmed(flaw), key=key if isinstance(key, int) else 0)
+        harmed, where = self._harmed(flaw), flaw.where
+        if len(harmed) == 1 and flaw.harms is not None and flaw.harms[0] == "eid":
+            where = str(harmed[0])
+        self.add(flaw.kind, where, flaw.what, harmed, key=key if isinstance(key, int) else 0)
+
+    def dirname(self, session_id: str) -> str:
+        """Return what the session of that id is called, or the id where nothing says so."""
+        if self._names is None:
+            rows = audit.told(iter(audit.chains(self.db)), _nothing)
+            self._names = {chain.id: chain.dirname for chain in rows}
+        return self._names.get(session_id, session_id)
+
+    def _named(self, where: str) -> str:
+        """Return *where* with the names of sessions, as `NAME` or `NAME:PATH`, in place of their ids."""
+        return _SESSION.sub(
+            lambda found: f"{self.dirname(found[1])}:" if found[2] else f"session {self.dirname(found[1])}", where
+        )
 
     def add(
         self, kind: str, where: str, what: str, harmed: tuple[Harm, ...] = (), *, is_note: bool = False, key: int = 0
     ) -> None:
         """Add a problem, or a note; beyond so many of a *kind* they are only counted."""
         self.counts[kind] += 1
+        where = self._named(where)
         if self.counts[kind] <= MOST_OF_A_KIND:
             self.problems[Problem(kind, where, what, harmed, is_note=is_note, key=key)] = None
 

@@ -7,16 +7,18 @@ labels and the full text, are held against the rows that they are derived from.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from llmspellfs.errors import SpellError
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.event import state_hash
 from llmspellfs.model.query import labels
-from llmspellfs.service.check_findings import Findings
+from llmspellfs.service.check_findings import Findings, Harm
 from llmspellfs.storage import audit, audit_rows, audit_text
-from llmspellfs.storage.audit import EntryRow, Shifts
+from llmspellfs.storage.audit import EntryRow, Shifts, Uncovered
 from llmspellfs.storage.entries import NewEntry
+from llmspellfs.storage.index import Connection
 from llmspellfs.storage.numbering import Numbering
 from llmspellfs.storage.schema import SUPERSEDED
 from llmspellfs.storage.sessions import SessionRow
@@ -119,13 +121,34 @@ def line_fields(line: object) -> dict[str, Any]:
 
 def check_events(found: Findings) -> None:
     """Add events that left a row behind which is gone, though it was neither purged nor fleeting."""
-    sid, goings = 0, audit.Goings(frozenset(), {})
-    for event in audit.told(audit.uncovered_events(found.db), found.unreadable):
-        if event.sid != sid:
-            sid, goings = event.sid, audit.goings(found.db, event.sid)
+    for event, replaced_by in audit.told(lost_events(found.db), found.unreadable):
+        told = line_fields(event.line)
+        name, version = told.get("name"), told.get("version")
+        where, what = f"session {event.session_id}:{name}", event.kind.partition(".")[0]
+        harmed: tuple[Harm, ...] = ()
+        if what == "session":
+            where, what = f"session {event.session_id}", "its name and all it said of itself"
+        elif isinstance(version, int):
+            harmed = (Harm(f"{found.dirname(event.session_id)}:{name}", version, False),)
+            what = f"version {version}"
+        made = f"{what}, as of event {event.seq} ({event.kind}),"
+        if replaced_by is None:
+            found.add("event", where, f"{made} is gone from the index", harmed)
+        else:
+            found.add("event", where, f"{made} is there again since event {replaced_by}", is_note=True)
+
+
+def lost_events(db: Connection, sid: int | None = None) -> Iterator[tuple[Uncovered, int | None]]:
+    """Yield events whose rows are gone and should not be, and the event by which a repair brought that back, if any.
+
+    With *sid* those of that session alone.
+    """
+    known, goings = 0, audit.NOTHING_GONE
+    for event in audit.uncovered_events(db, sid):
+        if event.sid != known:
+            known, goings = event.sid, audit.goings(db, event.sid)
         if not goings.excuses(line_fields(event.line).get("sequence"), event.seq, event.at_ns):
-            what = f"the row that event {event.seq} ({event.kind}) made is gone"
-            found.add("event", f"session {event.session_id}", what)
+            yield event, goings.replaced.get(event.seq)
 
 
 def check_labels(found: Findings) -> None:

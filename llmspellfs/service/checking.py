@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.service.chains import ChainReport, verify_chain
 from llmspellfs.service.check_content import ContentCheck
-from llmspellfs.service.check_findings import Findings, FsckReport, Progress
+from llmspellfs.service.check_findings import Findings, FsckReport, Problem, Progress
 from llmspellfs.service.check_rows import (
     check_entries,
     check_events,
@@ -20,14 +21,26 @@ from llmspellfs.service.check_rows import (
     check_text_within,
 )
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import audit, audit_files, audit_rows, contents
+from llmspellfs.storage import audit, audit_files, audit_rows, audit_schema, contents
 from llmspellfs.storage.index import Connection
 
 
 def fsck(engine: Engine, progress: Progress | None = None, *, quick: bool = False) -> FsckReport:
     """Check everything of *engine*'s store, or with *quick* all but the bytes of content; see it as at one moment."""
+    try:
+        return _fsck(engine, progress, quick=quick)
+    except Corrupt as error:  # where the index is so harmed that even the questions fail
+        return FsckReport((Problem("index", "index", error.what),), 0, 0, 0, 0)
+
+
+def _fsck(engine: Engine, progress: Progress | None, *, quick: bool) -> FsckReport:
     with engine.index.snapshot() as lent, audit.lenient(lent) as db:
         found = Findings(db)
+        lacking = audit_schema.gone(db)
+        for line in lacking:
+            found.unreadable(line)
+        if audit_schema.is_unusable(lacking):
+            return FsckReport(found.all(), 0, 0, 0, 0)
         for line in audit.integrity(db, quick=quick):
             found.unreadable(line)
         reports = list(audit.told(iter(_chains(db, found)), found.unreadable))

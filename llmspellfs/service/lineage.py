@@ -135,9 +135,9 @@ class _Graph:
         session = self._session(session_id)
         events = [] if session is None else journal.events(self._db, session.sid, kinds=(f"artifact.{verb}",))
         for event in events:
-            told = event.fields
-            other = told["from" if verb == "moved_in" else "to"]
-            here, there = (session_id, int(told["sequence"])), (str(other["session"]), int(other["sequence"]))
+            other = "from" if verb == "moved_in" else "to"
+            here = session_id, event.told(int, "sequence")
+            there = event.told(str, other, "session"), event.told(int, other, "sequence")
             ends = (there, here) if verb == "moved_in" else (here, there)
             found.setdefault(here, []).append(Link(ends[0], ends[1], "moved", event.at_ns))
         return found
@@ -163,9 +163,9 @@ class _Graph:
         told = [] if fork is None else journal.events(self._db, fork.sid, kinds=("session.forked",), limit=1)
         if fork is None or not told:
             return ()
-        origin, seq = self._session(told[0].fields["from"]["session"]), int(told[0].fields["from"]["seq"])
+        origin, seq = self._session(told[0].told(str, "from", "session")), told[0].told(int, "from", "seq")
         stored = journal.events(self._db, fork.sid, kinds=("artifact.stored",), limit=told[0].seq)
-        copies = [(fork.id, int(event.fields["sequence"])) for event in stored if event.seq < told[0].seq]
+        copies = [(fork.id, event.told(int, "sequence")) for event in stored if event.seq < told[0].seq]
         sources = [] if origin is None else [(origin.id, one) for one in past.sequences_at(self._db, origin.sid, seq)]
         if len(sources) != len(copies):  # history has lost some since
             return ()

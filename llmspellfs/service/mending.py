@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.engine import Engine, Transaction
@@ -24,9 +25,12 @@ _HISTORY = frozenset({"row", "validity", "overlap", "session", "event", "content
 class Mending:
     """The mending of one store's rows."""
 
-    def __init__(self, engine: Engine, quarantine: Quarantine) -> None:
-        """Mend *engine*'s store; rows that are removed or changed go to *quarantine* first."""
-        self._engine, self._quarantine = engine, quarantine
+    def __init__(self, engine: Engine, quarantine: Quarantine, backup: Path | None = None) -> None:
+        """Mend *engine*'s store; rows that are removed or changed go to *quarantine* first.
+
+        What is lost is looked for in *backup* too.
+        """
+        self._engine, self._quarantine, self._backup = engine, quarantine, backup
         self._content = ContentRepair(engine, quarantine)
 
     def run(self, problems: tuple[Problem, ...]) -> list[Done]:
@@ -89,7 +93,7 @@ class Mending:
             if found is None and cid is not None and self._content.whole_hash(tx.db, cid) == digest:
                 evidence.add_content(tx.db, cid, digest)
                 found = cid
-            found = found or evidence.content_from_files(tx.db, str(self._engine.rooms.path), digest)
+            found = found or evidence.content_from_files(tx.db, str(self._engine.rooms.path), digest, self._backup)
             if found is not None:
                 mending_rows.set_content(tx.db, eid, found)
                 done.append(Done("content", f"row {eid} has the content {told} again", None))

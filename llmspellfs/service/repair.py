@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmspellfs.config import Config
-from llmspellfs.errors import SpellError
+from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.event import Origin
 from llmspellfs.service.check_findings import FsckReport, Problem, Progress
 from llmspellfs.service.checking import fsck
@@ -22,6 +22,7 @@ from llmspellfs.service.engine import Engine
 from llmspellfs.service.mending import Mending
 from llmspellfs.service.repair_content import ContentRepair
 from llmspellfs.service.repair_index import sound_index
+from llmspellfs.storage import audit
 from llmspellfs.storage.alone import alone
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.mending import Done
@@ -41,15 +42,19 @@ def repair(
     *,
     origin: Origin,
     quick: bool = False,
+    backup: Path | None = None,
     progress: Progress | None = None,
     now: Callable[[], int] = time.time_ns,
     busy_seconds: float = BUSY_SECONDS,
 ) -> FsckReport:
     """Check the store at *path*, mend what can be, check again, and return all that was found, and what was done.
 
-    With *quick* no content is read, and so none repaired. Raises StoreUnusable where there is no store, a newer
-    version made it, or somebody else has it open; NoSpace, with nothing changed.
+    With *quick* no content is read, and so none repaired. Content that is lost is looked for in *backup* too, a copy
+    of the store, of which nothing is believed without its hash. Raises NotFound where that is none; StoreUnusable
+    where there is no store, a newer version made it, or somebody else has it open; NoSpace, with nothing changed.
     """
+    if backup is not None and not (backup / INDEX_NAME).is_file():
+        raise NotFound("backup", backup)
     with alone(path, busy_seconds):
         quarantine = Quarantine(path, now())
         finish_swap(path)
@@ -59,7 +64,7 @@ def repair(
         )
         try:
             engine = Engine(rooms, config, origin, now, _no_id)
-            return _rounds(_Repair(engine, quarantine, path, quick=quick, progress=progress), before, done)
+            return _rounds(_Repair(engine, quarantine, backup, quick=quick, progress=progress), before, done)
         finally:
             rooms.close()
 
@@ -80,15 +85,27 @@ class _Repair:
     """A store that is open for its repair."""
 
     def __init__(
-        self, engine: Engine, quarantine: Quarantine, path: Path, *, quick: bool, progress: Progress | None
+        self, engine: Engine, quarantine: Quarantine, backup: Path | None, *, quick: bool, progress: Progress | None
     ) -> None:
-        self._engine, self._quarantine, self._path = engine, quarantine, path
+        self._engine, self._quarantine, self._backup = engine, quarantine, backup
         self._quick, self._progress = quick, progress
 
     @property
     def kept(self) -> str | None:
         """Where what was taken out is, or None where nothing was."""
         return self._quarantine.path if self._quarantine.is_used else None
+
+    def end(self, done: list[Done]) -> None:
+        """Keep no copy of an index to which nothing was *done*."""
+        if not done:
+            self._quarantine.drop_index()
+
+    def lines(self, done: list[Done]) -> tuple[str, ...]:
+        """Return what was *done* in words, with the names of sessions, each once."""
+        with self._engine.index.read() as db, audit.lenient(db):
+            names = {chain.sid: chain.dirname for chain in audit.chains(db)}
+        said = ((names.get(thing.sid) if thing.sid is not None else None, thing.what) for thing in done)
+        return tuple(dict.fromkeys(what if name is None else f"{name}: {what}" for name, what in said))
 
     def check(self) -> FsckReport:
         """Return how the store is now."""
@@ -102,10 +119,10 @@ class _Repair:
         if any(not problem.is_note for problem in wrong) and not self._quarantine.has_index:
             with self._engine.index.read() as db:
                 self._quarantine.keep_index(db)
-        done = mend_modes(str(self._path)) if any(p.kind in {"mode", "owner"} for p in wrong) else []
+        done = mend_modes(str(self._engine.rooms.path)) if any(p.kind in {"mode", "owner"} for p in wrong) else []
         if not self._quick:
-            done += ContentRepair(self._engine, self._quarantine).run(wrong)
-        return done + Mending(self._engine, self._quarantine).run(wrong)
+            done += ContentRepair(self._engine, self._quarantine, self._backup).run(wrong)
+        return done + Mending(self._engine, self._quarantine, self._backup).run(wrong)
 
 
 def _rounds(repair: _Repair, before: list[Problem], done: list[Done]) -> FsckReport:
@@ -116,15 +133,15 @@ def _rounds(repair: _Repair, before: list[Problem], done: list[Done]) -> FsckRep
             break
         done = [*done, *more]
         report = repair.check()
-    return _told(report, [*before, *first.found], done, repair.kept)
+    repair.end(done)
+    return _told(report, [*before, *first.found], repair.lines(done), repair.kept)
 
 
-def _told(last: FsckReport, before: list[Problem], done: list[Done], kept: str | None) -> FsckReport:
+def _told(last: FsckReport, before: list[Problem], done: tuple[str, ...], kept: str | None) -> FsckReport:
     """Return the *last* report with what was found *before* and is mended now."""
     left = {_key(problem) for problem in last.found}
     mended = (replace(p, repaired=True) for p in dict.fromkeys(before) if not p.is_note and _key(p) not in left)
-    lines = tuple(dict.fromkeys(thing.what for thing in done))
-    return replace(last, found=(*mended, *last.found), done=lines, quarantine=kept)
+    return replace(last, found=(*mended, *last.found), done=done, quarantine=kept, is_repair=True)
 
 
 def _key(problem: Problem) -> tuple[str, ...]:

@@ -7,12 +7,15 @@ goes to the quarantine.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from blake3 import blake3
 
 from llmspellfs.errors import SpellError
+from llmspellfs.model.shown import count
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.engine import Engine
+from llmspellfs.service.repair_chunks import Orphans, with_orphans
 from llmspellfs.storage import contents, evidence, mending
 from llmspellfs.storage.codec import PLAIN, ZSTD, decoded, encode, recover
 from llmspellfs.storage.content import ChunkCache, ContentReader
@@ -29,11 +32,12 @@ _CACHE_BYTES = 16 << 20
 class ContentRepair:
     """The repair of one store's content."""
 
-    def __init__(self, engine: Engine, quarantine: Quarantine) -> None:
-        """Repair *engine*'s store; what is replaced goes to *quarantine*."""
-        self._engine, self._quarantine = engine, quarantine
+    def __init__(self, engine: Engine, quarantine: Quarantine, backup: Path | None = None) -> None:
+        """Repair *engine*'s store; what is replaced goes to *quarantine*, what is lost may be in its *backup*."""
+        self._engine, self._quarantine, self._backup = engine, quarantine, backup
         self._blobs, self._root = engine.rooms.blobs, str(engine.rooms.path)
         self._swapped: dict[bytes, bytes] = {}
+        self._orphans = Orphans(self._root)
         self._threshold = engine.config.artifact_compression_threshold
 
     def run(self, problems: tuple[Problem, ...]) -> list[Done]:
@@ -50,9 +54,8 @@ class ContentRepair:
         for chunk in harmed:
             if chunk.data is None and self._quarantine.take_blob(chunk.hash.hex()):
                 done.append(Done("chunk", f"the harmed file of chunk {chunk.hash.hex()} moved out"))
-        for problem in problems:
-            if problem.kind == "bytes":
-                done += self._content(problem.key)
+        for cid in dict.fromkeys(problem.key for problem in problems if problem.kind == "bytes"):
+            done += self._content(cid)
         return done
 
     def _chunk(self, lost: LostChunk) -> list[Done]:
@@ -101,7 +104,7 @@ class ContentRepair:
     def _candidates(self, db: Connection, lost: LostChunk) -> Iterator[bytes]:
         if lost.hash in self._swapped:
             yield self._swapped[lost.hash]
-        for data in evidence.as_stored(db, self._root, lost.hash):
+        for data in evidence.as_stored(db, self._root, lost.hash, self._backup):
             yield data
             yield data[: lost.stored_size]  # something may have been added to it
         yield from evidence.cuttings(self._root, (0, *lost.starts), lost.size if 0 < lost.size <= 4 << 20 else 0)
@@ -149,12 +152,12 @@ class ContentRepair:
                 return []
             done = self._inline(db, cid, *row) if isinstance(row[1], bytes) else self._chunked(db, cid, row[0])
         self._engine.rooms.cache.clear()
-        return [Done("bytes", f"content {cid}: {done}")] if done else []
+        return [Done("bytes", f"content {row[0].hex()}: {done}")] if done else []
 
     def _inline(self, db: Connection, cid: int, digest: bytes, data: bytes | None) -> str:
         for candidate in (
             data or b"",
-            *evidence.as_stored(db, self._root, digest),
+            *evidence.as_stored(db, self._root, digest, self._backup),
             *evidence.cuttings(self._root, (0,), 1 << 16),
         ):
             found = recover(candidate, digest)
@@ -182,7 +185,7 @@ class ContentRepair:
                 evidence.set_parts(db, cid, order)
                 evidence.set_content_hash(db, cid, whole)
                 return f"its hash is {whole.hex()} again, as its bytes and the events say"
-        return self._with_orphan(db, cid, digest)
+        return self._with_orphans(db, cid, digest)
 
     def whole_hash(self, db: Connection, cid: int) -> bytes | None:
         """Return the BLAKE3 of the chunks that are listed for the content *cid*, or None where there are none."""
@@ -198,15 +201,7 @@ class ContentRepair:
             return None
         return whole.digest()
 
-    def _with_orphan(self, db: Connection, cid: int, digest: bytes) -> str:
-        """Make the row of a chunk again that is gone, of a file that no row names, if it makes the content whole."""
-        for missing in evidence.missing_chunks(db, cid):
-            for name, data in list(evidence.orphans(db, self._root))[:_MOST_TRIED]:
-                found = recover(data, bytes.fromhex(name))
-                if found is None:
-                    continue
-                evidence.add_chunk(db, missing, bytes.fromhex(name), found[0], len(found[1]), len(data))
-                if self._hash(db, evidence.parts(db, cid)) == digest:
-                    return f"its chunk {name} has its row again"
-                evidence.drop_chunk(db, missing)
-        return ""
+    def _with_orphans(self, db: Connection, cid: int, digest: bytes) -> str:
+        """Make the rows of chunks again that are gone, of files that no row names."""
+        made = with_orphans(db, cid, self._orphans, lambda: self._hash(db, evidence.parts(db, cid)) == digest)
+        return f"{count(len(made), 'chunk')} of it in the index again, as the hash of the whole says" if made else ""

@@ -6,12 +6,15 @@ import os
 from dataclasses import replace
 
 from llmspellfs.errors import SpellError
-from llmspellfs.model.artifact import Kind, Ownership
+from llmspellfs.model.artifact import Entry, Kind, Ownership
 from llmspellfs.model.mime import guess_mime
-from llmspellfs.model.session import EVENT_KINDS, TRANSITIONS, Status
+from llmspellfs.model.session import EVENT_KINDS, TRANSITIONS, Session, Status
+from llmspellfs.service import check_rows
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.check_rows import line_fields
 from llmspellfs.service.engine import Transaction
+from llmspellfs.service.paths import path_of
+from llmspellfs.service.repair_regain import regain_rows
 from llmspellfs.service.session_rules import dirname_of
 from llmspellfs.service.undelete import make_place
 from llmspellfs.service.versions import DEFAULT_TYPE, inserted
@@ -23,51 +26,109 @@ from llmspellfs.storage.sessions import SessionRow
 
 
 def mend_lost_rows(tx: Transaction, problems: tuple[Problem, ...]) -> list[Done]:
-    """Bring back artifacts whose last row is gone, with the content that their last event tells."""
+    """Bring back rows that are gone: as they were, or else artifacts anew, with the contents that their events tell."""
     if not any(problem.kind == "event" for problem in problems):
         return []
-    done = []
-    for event in list(audit.uncovered_events(tx.db)):
-        if event.kind.startswith("artifact.") and not audit.goings(tx.db, event.sid).excuses(
-            line_fields(event.line).get("sequence"), event.seq, event.at_ns
-        ):
-            done += _bring_back(tx, event)
+    done = regain_rows(tx, _lost(tx))
+    artifacts: dict[tuple[int, int], list[Uncovered]] = {}
+    for event in _lost(tx):
+        sequence = line_fields(event.line).get("sequence")
+        if event.kind.startswith("artifact.") and isinstance(sequence, int):
+            artifacts.setdefault((event.sid, sequence), []).append(event)
+    for (sid, sequence), events in artifacts.items():
+        done += _bring_back(tx, sid, sequence, events)
     return done
 
 
-def _bring_back(tx: Transaction, event: Uncovered) -> list[Done]:
-    told, session = line_fields(event.line), sessions.load_any(tx.db, event.sid)
-    name, sequence, digest = told.get("name"), told.get("sequence"), told.get("hash")
-    if session is None or not (isinstance(name, str) and isinstance(sequence, int) and isinstance(digest, str)):
+def _lost(tx: Transaction) -> list[Uncovered]:
+    return [event for event, replaced_by in check_rows.lost_events(tx.db) if replaced_by is None]
+
+
+def _bring_back(tx: Transaction, sid: int, sequence: int, events: list[Uncovered]) -> list[Done]:
+    """Give the artifact again the versions of *events* whose content is there, as its newest; then its live row's.
+
+    Where there is none, an artifact that nothing lists any more is listed in the newest version that is left. One that
+    was deleted or moved since stays so.
+    """
+    session, live = sessions.load_any(tx.db, sid), entries.live_of_sequence(tx.db, sid, sequence)
+    if session is None or (live is not None and live.seq_from is None):
         return []
-    cid = mending_rows.content_of(tx.db, digest)
-    if cid is None or mending_rows.next_about(tx.db, event.sid, sequence, event.seq) is not None:
+    if live is None and mending_rows.next_about(tx.db, sid, sequence, events[-1].seq) is not None:
         return []
-    if entries.live_of_sequence(tx.db, event.sid, sequence) is not None:
+    found = [(event, cid) for event in events if (cid := _content(tx, event)) is not None]
+    if not found:
+        return [] if live is not None else _list_last(tx, session, sequence, events[-1])
+    name = str(line_fields(found[-1][0].line).get("name"))
+    base = NewEntry.of(live) if live is not None else _base(tx, session, name, sequence, found[-1][0].at_ns)
+    if base is None:
         return []
+    path, last = name if live is None else path_of(tx.db, session.ino, live.folder, live.name), live
+    for event, cid in found:
+        told = line_fields(event.line)
+        new = replace(
+            base, version=told.get("version") or 1, content=cid, content_hash=told["hash"],
+            size=mending_rows.size_of(tx.db, cid),
+        )  # fmt: skip
+        last = _added(tx, new, path, last, event.seq)
+    if live is not None:
+        _added(tx, replace(base, updated_ns=tx.now_ns), path, last, None)
+    versions = ", ".join(str(line_fields(event.line).get("version")) for event, _ in found)
+    return [Done("event", f"{path}, version {versions}, is there again with its content, its row was gone", sid)]
+
+
+def _list_last(tx: Transaction, session: Session, sequence: int, event: Uncovered) -> list[Done]:
+    """List the artifact again of which *event*, its last, has left nothing, in the newest version that is left."""
+    rows = mending_rows.rows_of_sequence(tx.db, session.sid, sequence)
+    name = str(line_fields(event.line).get("name"))
+    base = _base(tx, session, name, sequence, event.at_ns) if rows and rows[-1].content else None
+    if base is None:
+        return []
+    last = rows[-1]
+    new = replace(
+        base, version=last.version, content=last.content, content_hash=last.content_hash, size=last.size
+    )  # fmt: skip
+    _added(tx, new, name, None, None)
+    return [Done("event", f"{name} is listed again, in version {last.version}, the last that is left", session.sid)]
+
+
+def _content(tx: Transaction, event: Uncovered) -> int | None:
+    digest = line_fields(event.line).get("hash")
+    return mending_rows.content_of(tx.db, digest) if isinstance(digest, str) else None
+
+
+def _base(tx: Transaction, session: Session, name: str, sequence: int, at_ns: int) -> NewEntry | None:
+    """Return a new row for the artifact *sequence* at *name*, described as its other rows are; None: no place is free.
+
+    Its inode is new, and its owner's alone.
+    """
     try:
         place = make_place(tx, session, name, Ownership(0o700, os.geteuid(), os.getegid()))
     except SpellError:
-        return []
+        return None
     if entries.lookup(tx.db, place.folder, place.name) is not None:
-        return []
+        return None
     new = NewEntry(
-        event.sid, place.folder, place.name, next(tx.inos), Kind.FILE, None, sequence, told.get("version") or 1, cid,
-        digest, mending_rows.size_of(tx.db, cid), DEFAULT_TYPE, guess_mime(place.name), "", (), {}, event.at_ns,
-        tx.now_ns,
+        session.sid, place.folder, place.name, next(tx.inos), Kind.FILE, None, sequence, 1, None, None, 0,
+        DEFAULT_TYPE, guess_mime(place.name), "", (), {}, at_ns, tx.now_ns,
     )  # fmt: skip
-    for known in mending_rows.rows_of_sequence(tx.db, event.sid, sequence):
+    for known in mending_rows.rows_of_sequence(tx.db, session.sid, sequence):
         new = replace(
             new, artifact_type=known.artifact_type, mime_type=known.mime_type, description=known.description,
             tags=known.tags, custom=known.custom, created_ns=known.created_ns,
         )  # fmt: skip
     entries.insert_inode(tx.db, new.ino, Ownership(0o600, os.geteuid(), os.getegid()).at(tx.now_ns))
+    return new
+
+
+def _added(tx: Transaction, new: NewEntry, path: str, before: Entry | None, instead_of: int | None) -> Entry:
+    """Insert *new* with its event after the row *before*, which ends there."""
     seq = tx.journal.append(
-        event.sid, "artifact.restored", new.state, name=name, sequence=sequence, version=new.version, hash=digest,
-        size=new.size,
+        new.sid, "artifact.restored", new.state, name=path, sequence=new.sequence, version=new.version,
+        hash=new.content_hash, size=new.size, instead_of=instead_of,
     )  # fmt: skip
-    inserted(tx, new, seq)
-    return [Done("event", f"{session.dirname}:{name} is there again, its row was gone", event.sid)]
+    if before is not None:
+        entries.end(tx.db, before, seq)
+    return inserted(tx, new, seq)
 
 
 def name_sessions(tx: Transaction) -> list[Done]:

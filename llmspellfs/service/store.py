@@ -203,7 +203,11 @@ def open_store(
         None if in_memory else store_path(config, path), busy_seconds=busy_seconds, create=create,
         allow_network=config.allow_network_store,
     )  # fmt: skip
-    store = Store(Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id))
+    try:
+        store = Store(Engine(rooms, config, origin or Origin(f"uid:{os.getuid()}", "api"), now, new_id))
+    except BaseException:
+        rooms.close()
+        raise
     if store.read_only is not None:
         return store
     try:

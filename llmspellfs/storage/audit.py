@@ -203,18 +203,21 @@ class Uncovered:
     line: str
 
 
-def uncovered_events(db: Connection) -> Iterator[Uncovered]:
-    """Yield events above their session's horizon whose row is not there; it may have been purged, or be fleeting."""
+def uncovered_events(db: Connection, sid: int | None = None) -> Iterator[Uncovered]:
+    """Yield events above their session's horizon whose row is not there; it may have been purged, or be fleeting.
+
+    With *sid* those of that session alone.
+    """
     query = """
         WITH covered AS MATERIALIZED (SELECT DISTINCT sid, seq_from FROM entry WHERE seq_from IS NOT NULL)
         SELECT e.sid, s.id, e.seq, e.kind, e.at_ns, e.line FROM event e JOIN session s ON s.sid = e.sid
         LEFT JOIN covered c ON c.sid = e.sid AND c.seq_from = e.seq
         WHERE e.seq > s.horizon_seq AND s.purged_ns IS NULL AND c.sid IS NULL
           AND NOT EXISTS (SELECT 1 FROM session_row r WHERE r.sid = e.sid AND r.seq_from = e.seq)
-          AND instr(e.line, '"state":"')
+          AND instr(e.line, '"state":"') AND e.sid = ifnull(?, e.sid)
         ORDER BY e.sid, e.seq
     """
-    for row in db.execute(query):
+    for row in db.execute(query, (sid,)):
         yield Uncovered(*row)
 
 
@@ -224,6 +227,8 @@ class Goings:
 
     purged: frozenset[int]
     deleted: dict[int, list[tuple[int, int]]]
+    replaced: dict[int, int]
+    """Events whose rows are gone, and those by which a repair has brought back what they stored."""
 
     def excuses(self, sequence: object, seq: int, at_ns: int) -> bool:
         """Tell whether the row of *sequence* from event *seq* of *at_ns* may be gone: purged, or soon deleted."""
@@ -235,17 +240,22 @@ class Goings:
 
 def goings(db: Connection, sid: int) -> Goings:
     """Return which artifacts of session *sid* were purged and deleted, as its events tell."""
-    purged, deleted = set(), dict[int, list[tuple[int, int]]]()
+    purged, deleted, replaced = set(), dict[int, list[tuple[int, int]]](), dict[int, int]()
     query = (
-        "SELECT kind, seq, at_ns, json_extract(line, '$.sequence') FROM event WHERE sid = ? AND json_valid(line)"
-        " AND kind IN ('artifact.purged', 'artifact.deleted')"
+        "SELECT kind, seq, at_ns, json_extract(line, '$.sequence'), json_extract(line, '$.instead_of') FROM event"
+        " WHERE sid = ? AND json_valid(line) AND kind IN ('artifact.purged', 'artifact.deleted', 'artifact.restored')"
     )
-    for kind, seq, at_ns, sequence in db.execute(query, (sid,)):
+    for kind, seq, at_ns, sequence, instead_of in db.execute(query, (sid,)):
         if kind == "artifact.purged":
             purged.add(sequence)
-        else:
+        elif kind == "artifact.deleted":
             deleted.setdefault(sequence, []).append((seq, at_ns))
-    return Goings(frozenset(purged), deleted)
+        elif isinstance(instead_of, int) and instead_of < seq:
+            replaced[instead_of] = seq
+    return Goings(frozenset(purged), deleted, replaced)
+
+
+NOTHING_GONE = Goings(frozenset(), {}, {})
 
 
 def horizon(db: Connection, sid: int) -> int:

@@ -154,8 +154,9 @@ _QUERIES: tuple[tuple[str, str | None, str, str, str], ...] = (
            AND sid NOT IN (SELECT sid FROM purge)""",
     ),
     (
-        "bytes", "content", "content {0}", "chunk {1} is not in the index",
-        "SELECT cid, kid FROM content_chunk WHERE kid NOT IN (SELECT kid FROM chunk)",
+        "bytes", "content", "content {1}", "{2} of its chunks are not in the index",
+        """SELECT m.cid, lower(hex(c.hash)), count(DISTINCT m.kid) FROM content_chunk m JOIN content c ON c.cid = m.cid
+           WHERE m.kid NOT IN (SELECT kid FROM chunk) GROUP BY m.cid""",
     ),
     (
         "loose-part", None, "content {0}", "it is not in the index, and its chunks are listed",

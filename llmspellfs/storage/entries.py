@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.model.artifact import Attributes, Dirent, Entry, FileFacts, Kind
 from llmspellfs.model.climb import climb
 from llmspellfs.model.query import labels
@@ -363,15 +364,22 @@ def touch_ctime(db: Connection, ino: int, at_ns: int) -> None:
 
 
 def to_entry(row: tuple[Any, ...], inside: int = 0) -> Entry:
-    """Return a row that `SELECT` gave as an Entry; *inside* it, where it is a folder, are that many folders."""
-    attributes = Attributes(*row[8:14])
-    kind = Kind(row[5])
-    if kind is not Kind.FILE:
-        return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, None, row[14], inside)
-    tags = tuple(json.loads(row[24])) if row[24] != "[]" else ()
-    custom = json.loads(row[25]) if row[25] != "{}" else {}
-    facts = FileFacts(
-        row[15], row[16], row[17], row[18].hex() if row[18] else "", row[19], row[20] or 0, row[21], row[22], row[23],
-        tags, custom, row[26], row[27],
-    )  # fmt: skip
-    return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, facts)
+    """Return a row that `SELECT` gave as an Entry; *inside* it, where it is a folder, are that many folders.
+
+    Raises Corrupt where it has what no entry has.
+    """
+    try:
+        attributes = Attributes(*row[8:14])
+        kind = Kind(row[5])
+        if kind is not Kind.FILE:
+            common = (row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes)
+            return Entry(*common, None, row[14], inside)
+        tags = tuple(json.loads(row[24])) if row[24] != "[]" else ()
+        custom = json.loads(row[25]) if row[25] != "{}" else {}
+        facts = FileFacts(
+            row[15], row[16], row[17], row[18].hex() if row[18] else "", row[19], row[20] or 0, row[21], row[22],
+            row[23], tags, custom, row[26], row[27],
+        )  # fmt: skip
+        return Entry(row[0], row[1], row[2], row[3], row[4], kind, row[6], row[7], attributes, facts)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise Corrupt(f"the row of {row[3]!s}: `llmspellfs fsck` tells more") from None

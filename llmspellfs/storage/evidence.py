@@ -6,9 +6,13 @@ Every function reads only; what it yields is checked by whoever asked, against a
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
+from urllib.parse import quote
 
 from blake3 import blake3
 
@@ -19,6 +23,7 @@ from llmspellfs.storage.index import Connection
 from llmspellfs.storage.quarantine import all_blobs, kept_blobs
 
 _INLINE = 1 << 16
+_HASH = re.compile("[0-9a-f]{64}")
 _MOST = 64 << 20
 """Bytes of a file that is read whole; longer ones are looked into where a chunk would be."""
 
@@ -42,8 +47,11 @@ def lost_chunk(db: Connection, kid: int) -> LostChunk | None:
     return None if row is None else LostChunk(kid, bytes(row[0]), row[1], row[2], row[3], starts)
 
 
-def as_stored(db: Connection, root: StrPath, digest: bytes) -> Iterator[bytes]:
-    """Yield bytes, plain or compressed, that may be those of the BLAKE3 *digest*: from rows and from files."""
+def as_stored(db: Connection, root: StrPath, digest: bytes, backup: StrPath | None = None) -> Iterator[bytes]:
+    """Yield bytes, plain or compressed, that may be those of the BLAKE3 *digest*: from rows and from files.
+
+    Those of a *backup* of the store come last.
+    """
     query = (
         "SELECT data FROM content WHERE hash = ?1 AND data IS NOT NULL UNION ALL SELECT data FROM chunk WHERE hash = ?1"
     )
@@ -54,6 +62,19 @@ def as_stored(db: Connection, root: StrPath, digest: bytes) -> Iterator[bytes]:
         name = os.path.basename(path)
         if name.startswith(".part-") or name == digest.hex():
             yield from _whole(path)
+    if backup is not None:
+        yield from _of_backup(os.fspath(backup), digest)
+
+
+def _of_backup(backup: str, digest: bytes) -> Iterator[bytes]:
+    """Yield what the *backup* has under *digest*: a file, or what is in its index, which is left as it is."""
+    yield from _whole(f"{backup}/blobs/{digest.hex()[:2]}/{digest.hex()}")
+    query = "SELECT data FROM content WHERE hash = ?1 UNION ALL SELECT data FROM chunk WHERE hash = ?1"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(backup)}/index.db?mode=ro&immutable=1", uri=True)) as db:
+            yield from [data for (data,) in db.execute(query, (digest,)) if isinstance(data, bytes)]
+    except sqlite3.Error:
+        return
 
 
 def misnamed(root: StrPath, hashes: set[bytes]) -> dict[bytes, bytes]:
@@ -78,7 +99,7 @@ def orphans(db: Connection, root: StrPath) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each file in `blobs` that no row names."""
     for path in _files(f"{os.fspath(root)}/blobs"):
         name = os.path.basename(path)
-        if len(name) == 64 and not db.execute("SELECT 1 FROM chunk WHERE lower(hex(hash)) = ?", (name,)).fetchone():
+        if _HASH.fullmatch(name) and not is_named(db, bytes.fromhex(name)):
             yield from ((name, data) for data in _whole(path))
 
 
@@ -187,10 +208,19 @@ def add_content(db: Connection, cid: int, digest: bytes) -> None:
     db.execute(query, (cid, digest, sum(part.size for part in known)))
 
 
-def missing_chunks(db: Connection, cid: int) -> list[int]:
-    """Return the chunks (kids) that the content *cid* lists and the index lacks."""
-    query = "SELECT DISTINCT kid FROM content_chunk WHERE cid = ? AND kid NOT IN (SELECT kid FROM chunk)"
-    return [row[0] for row in db.execute(query, (cid,))]
+def missing_chunks(db: Connection, cid: int) -> dict[int, int]:
+    """Return the plain bytes of each chunk (kid) that the content *cid* lists and the index lacks, by their places."""
+    query = """
+        SELECT kid, until - start FROM (SELECT kid, start, lead(start, 1, (SELECT size FROM content WHERE cid = ?1))
+        OVER (ORDER BY start) AS until FROM content_chunk WHERE cid = ?1)
+        WHERE kid NOT IN (SELECT kid FROM chunk) ORDER BY start
+    """
+    return dict(db.execute(query, (cid,)).fetchall())
+
+
+def is_named(db: Connection, digest: bytes) -> bool:
+    """Tell whether the index has a chunk of that hash."""
+    return db.execute("SELECT 1 FROM chunk WHERE hash = ?", (digest,)).fetchone() is not None
 
 
 def add_chunk(db: Connection, kid: int, digest: bytes, codec: int, size: int, stored: int) -> None:
@@ -234,7 +264,7 @@ def set_chunk(db: Connection, kid: int, digest: bytes, codec: int, size: int, st
     db.execute(query, (digest, codec, size, stored, data, kid))
 
 
-def content_from_files(db: Connection, root: StrPath, digest: bytes) -> int | None:
+def content_from_files(db: Connection, root: StrPath, digest: bytes, backup: StrPath | None = None) -> int | None:
     """Return the content (cid) of the BLAKE3 *digest*, made of bytes that are still somewhere; None where none are."""
     chunk = db.execute("SELECT kid, size, stored_size FROM chunk WHERE hash = ?", (digest,)).fetchone()
     if chunk is not None:
@@ -242,7 +272,7 @@ def content_from_files(db: Connection, root: StrPath, digest: bytes) -> int | No
         cid = db.execute(query, (digest, *chunk[1:])).lastrowid
         db.execute("INSERT INTO content_chunk (cid, start, kid) VALUES (?, 0, ?)", (cid, chunk[0]))
         return cid
-    for data in (*as_stored(db, root, digest), *cuttings(root, (0,), _INLINE)):
+    for data in chain(as_stored(db, root, digest, backup), cuttings(root, (0,), _INLINE)):
         found = recover(data, digest)
         if found is not None and len(found[1]) <= _INLINE:
             query = "INSERT INTO content (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)"

@@ -41,6 +41,8 @@ _CHECKPOINT_PAGES = 16000
 _FOLD_COMMITS = 256
 _LARGE = 64 << 20
 """Bytes that a large transaction may write."""
+_DAMAGED = ("no such table", "no such column", "SQL logic error", "vtable constructor failed", "malformed JSON")
+"""How SQLite's words begin where a part of the schema, or of the full text's own tables, is gone, or JSON is none."""
 
 
 class Index:
@@ -333,6 +335,8 @@ class Index:
             return StoreUnusable(self.path, str(error))
         if code & 0xFF in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return Corrupt(f"index {self.path}: {error}")
+        if code == sqlite3.SQLITE_ERROR and str(error).startswith(_DAMAGED):
+            return Corrupt(f"index {self.path}: {error} (`llmspellfs fsck` tells more)")
         return error
 
 

@@ -145,7 +145,7 @@ def last_named(db: Connection, sid: int, kinds: tuple[str, ...], name: str) -> E
     """Return the latest event of *kinds* whose line has the name *name*, or None."""
     query = (
         "SELECT e.id, s.id, e.seq, e.kind, e.at_ns, e.line FROM event e JOIN session s ON s.sid = e.sid"
-        " WHERE e.sid = ? AND json_extract(e.line, '$.name') = ? AND e.kind IN "
+        " WHERE e.sid = ? AND iif(json_valid(e.line), json_extract(e.line, '$.name'), NULL) = ? AND e.kind IN "
     )
     query += f"({','.join('?' * len(kinds))}) ORDER BY e.seq DESC LIMIT 1"
     row = db.execute(query, (sid, name, *kinds)).fetchone()

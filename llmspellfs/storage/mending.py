@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmspellfs.model.query import labels
+from llmspellfs.model.shown import count as plural
 from llmspellfs.storage.audit_rows import NO_CHUNK_CODEC, NO_CODEC, OF_FILES
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import FIRST_INO
@@ -114,17 +115,19 @@ def counters(db: Connection) -> list[Done]:
     done = []
     for column, real, what in (
         ("artifact_count", "(SELECT count(*) FROM entry WHERE sid = s.sid AND kind = 0 AND seq_to IS NULL)",
-         "artifacts"),
+         "its artifacts are counted anew"),
         ("total_size", "(SELECT coalesce(sum(size), 0) FROM entry WHERE sid = s.sid AND kind = 0 AND seq_to IS NULL)",
-         "bytes"),
-        ("trail_size", "coalesce((SELECT ends FROM event WHERE sid = s.sid AND seq = s.seq), trail_size)", "trail"),
-        ("last_ns", "coalesce((SELECT at_ns FROM event WHERE sid = s.sid AND seq = s.seq), last_ns)", "last moment"),
-        ("horizon_seq", _HORIZON, "horizon"),
+         "its bytes are counted anew"),
+        ("trail_size", "coalesce((SELECT ends FROM event WHERE sid = s.sid AND seq = s.seq), trail_size)",
+         "its trail is {} bytes long, not {}"),
+        ("last_ns", "coalesce((SELECT at_ns FROM event WHERE sid = s.sid AND seq = s.seq), last_ns)",
+         "its last change was at the time of its last event"),
+        ("horizon_seq", _HORIZON, "its history begins at event {}, not {}"),
     ):  # fmt: skip
         wrong = db.execute(f"SELECT sid, {column}, {real} FROM session s WHERE {column} IS NOT {real}").fetchall()
         for sid, was, now in wrong:
             db.execute(f"UPDATE session SET {column} = ? WHERE sid = ?", (now, sid))
-            done.append(Done("counter", f"its {what}: {now}, not {was}", sid))
+            done.append(Done("counter", what.format(now, was), sid))
     renumber(db)
     return done + next_ino(db)
 
@@ -138,7 +141,11 @@ def next_sequences(db: Connection) -> list[Done]:
     """
     count = db.execute(query).rowcount
     db.execute("UPDATE session SET next_sequence = 1 WHERE next_sequence IS NULL")
-    return [Done("counter", f"the next artifact of {count} sessions")] if count else []
+    return (
+        [Done("counter", f"the next artifact of {plural(count, 'session')} is one that it has not had")]
+        if count
+        else []
+    )
 
 
 def next_ino(db: Connection, least: int = FIRST_INO - 1) -> list[Done]:
@@ -149,15 +156,19 @@ def next_ino(db: Connection, least: int = FIRST_INO - 1) -> list[Done]:
     if row is not None and isinstance(row[0], int) and row[0] > most:
         return []
     db.execute("INSERT OR REPLACE INTO store (key, value) VALUES ('next_ino', ?)", (most + 1,))
-    return [Done("counter", f"the next inode: {most + 1}")]
+    return [Done("counter", "the next file gets a number that no other has")]
 
 
 def sizes(db: Connection) -> list[Done]:
     """Bring sizes as stored into step with what is stored; those of rows with their content's."""
-    done = [Done("size", f"{n} rows have their content's size again") for n in [db.execute(_ROW_SIZES).rowcount] if n]
+    done = [
+        Done("size", f"{plural(n, 'row')} with the size of the content again")
+        for n in [db.execute(_ROW_SIZES).rowcount]
+        if n
+    ]
     for query in _STORED_SIZES:
         count = db.execute(query).rowcount
-        done += [Done("stored-size", f"{count} stored sizes corrected")] if count else []
+        done += [Done("stored-size", f"{plural(count, 'stored size')} corrected")] if count else []
     return done
 
 
@@ -189,12 +200,12 @@ def inodes(db: Connection, now_ns: int, uid: int, gid: int, keep: Keep) -> list[
         f"{insert} SELECT ino, 448, ?1, ?2, last_ns, ?3 FROM session WHERE ino NOT IN (SELECT ino FROM inode)",
     ):
         count = db.execute(query, (uid, gid, now_ns)).rowcount
-        done += [Done("inode", f"{count} inodes made anew, for their owner alone")] if count else []
+        done += [Done("inode", f"{plural(count, 'inode')} made anew, for their owner alone")] if count else []
     unused = "ino NOT IN (SELECT ino FROM entry) AND ino NOT IN (SELECT ino FROM session)"
     count = _remove(db, "inode", unused, "no row has it", keep)
     bad = db.execute("UPDATE inode SET mode = 384 WHERE mode NOT BETWEEN 0 AND 4095 OR typeof(mode) != 'integer'")
-    done += [Done("inode", f"{bad.rowcount} modes are 0600 again")] if bad.rowcount > 0 else []
-    return done + ([Done("inode", f"{count} inodes without a row removed")] if count else [])
+    done += [Done("inode", f"{plural(bad.rowcount, 'mode')} set to 0600")] if bad.rowcount > 0 else []
+    return done + ([Done("inode", f"{plural(count, 'inode')} of nothing moved out")] if count else [])
 
 
 def spare_rows(db: Connection, keep: Keep) -> list[Done]:
@@ -207,7 +218,7 @@ def spare_rows(db: Connection, keep: Keep) -> list[Done]:
         ("checkpoint", "checkpoint", "sid NOT IN (SELECT sid FROM session)", "its session is gone"),
     ):  # fmt: skip
         count = _remove(db, table, where, why, keep)
-        done += [Done(kind, f"{count} rows of {table} moved out: {why}")] if count else []
+        done += [Done(kind, f"{plural(count, 'row')} of {table} moved out: {why}")] if count else []
     return done
 
 
@@ -217,7 +228,11 @@ def codecs(db: Connection) -> list[Done]:
     for table, wrong in (("content", NO_CODEC), ("chunk", NO_CHUNK_CODEC)):
         plain = f"CASE WHEN data IS NULL AND '{table}' = 'content' THEN NULL ELSE 0 END"
         count += db.execute(f"UPDATE {table} SET codec = {plain} WHERE {wrong}").rowcount
-    return [Done("codec", f"{count} contents and chunks are written in a way that there is")] if count else []
+    return (
+        [Done("codec", f"{plural(count, 'piece')} of content marked as written in a way that there is")]
+        if count
+        else []
+    )
 
 
 def quotas(db: Connection) -> None:

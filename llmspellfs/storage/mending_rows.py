@@ -12,12 +12,14 @@ from llmspellfs.model.artifact import Entry
 from llmspellfs.model.session import Status
 from llmspellfs.model.values import canonical
 from llmspellfs.storage import entries
+from llmspellfs.storage.audit import HARMED
 from llmspellfs.storage.audit_rows import SPARE
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
-_ENDING = "('artifact.stored', 'artifact.updated', 'artifact.renamed', 'artifact.deleted', 'artifact.moved_out',"
+_ENDING = """('artifact.stored', 'artifact.updated', 'artifact.renamed', 'artifact.deleted', 'artifact.moved_out',
+    'artifact.moved_in', 'artifact.restored')"""
 
 
 def seq_of_state(db: Connection, sid: int, state: str, table: str = "entry") -> int | None:
@@ -72,7 +74,7 @@ def unused_inodes(db: Connection, most: int = 16) -> list[int]:
 def next_about(db: Connection, sid: int, sequence: int, after: int) -> int | None:
     """Return the first seq above *after* whose event ended the row that the artifact *sequence* had; None: none did."""
     query = f"""
-        SELECT min(seq) FROM event WHERE sid = ?1 AND seq > ?2 AND kind IN {_ENDING} 'artifact.moved_in')
+        SELECT min(seq) FROM event WHERE sid = ?1 AND seq > ?2 AND kind IN {_ENDING}
         AND json_valid(line) AND ?3 IN (json_extract(line, '$.sequence'), json_extract(line, '$.from_sequence'))
     """  # noqa: S608 - a constant
     found: int | None = db.execute(query, (sid, after, sequence)).fetchone()[0]
@@ -90,7 +92,7 @@ def neighbours(db: Connection, entry: Entry) -> list[NewEntry]:
     for row in rows.fetchall():
         try:
             found.append(NewEntry.of(entries.to_entry(row)))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except HARMED:
             continue
     return [new for new in found if new.kind is entry.kind]
 
@@ -184,7 +186,7 @@ def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[NewEntry]:
     for row in db.execute(query, (sid, sequence)).fetchall():
         try:
             found.append(NewEntry.of(entries.to_entry(row)))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except HARMED:
             continue
     return found
 

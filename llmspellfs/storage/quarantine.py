@@ -59,6 +59,16 @@ class Quarantine:
                 db.backup(copy, pages=4096)
             self._settle(part, f"{self.path}/index.db")
 
+    def drop_index(self) -> None:
+        """Remove the copy of the index again, where it is all that was kept: nothing has been done."""
+        if _names(self.path) != ["index.db"]:
+            return
+        with disk_errors(self.path):
+            disk.unlink("quarantine.unlink", f"{self.path}/index.db")
+            for folder in (self.path, os.path.dirname(self.path)):
+                with suppress(OSError):
+                    os.rmdir(folder)
+
     def keep_index_files(self) -> str:
         """Keep the files of an index that SQLite cannot be asked to copy; return the copy's path.
 

@@ -82,6 +82,16 @@ def registered() -> Migrations:
     return migrations
 
 
+def as_of(version: int) -> sqlite3.Connection:
+    """Return an empty index in memory with the schema of *version*."""
+    from sqlite_utils import Database
+
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in MIGRATIONS[:version]:
+        migration(Database(connection))
+    return connection
+
+
 _FIRST = """
 CREATE TABLE store (
     key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns',

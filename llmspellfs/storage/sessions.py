@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.model.query import labels
 from llmspellfs.model.session import Checkpoint, Session, Status
 from llmspellfs.model.values import canonical
@@ -223,8 +224,11 @@ def _one(db: Connection, query: str, key: object) -> Session | None:
 
 
 def to_session(row: tuple[Any, ...]) -> Session:
-    """Return a row of `COLUMNS` as a Session."""
+    """Return a row of `COLUMNS` as a Session; raise Corrupt where it has what no session has."""
     values = list(row)
-    tags = () if row[6] == "[]" else tuple(json.loads(row[6]))
-    values[5:8] = _STATUSES[row[5]], tags, {} if row[7] == "{}" else json.loads(row[7])
+    try:
+        tags = () if row[6] == "[]" else tuple(json.loads(row[6]))
+        values[5:8] = _STATUSES[row[5]], tags, {} if row[7] == "{}" else json.loads(row[7])
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise Corrupt(f"the row of session {row[3]}: `llmspellfs fsck` tells more") from None
     return Session(*values)

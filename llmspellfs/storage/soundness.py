@@ -12,6 +12,7 @@ from contextlib import closing
 from urllib.parse import quote
 
 from llmspellfs.errors import StoreUnusable
+from llmspellfs.storage import audit_schema
 from llmspellfs.storage.alone import connect_alone
 from llmspellfs.storage.salvage_pages import MAGIC, PAGE_SIZE, Pages
 from llmspellfs.storage.salvage_wal import harmed_bytes
@@ -19,7 +20,7 @@ from llmspellfs.storage.schema import MIGRATIONS
 
 
 def damage(path: str) -> list[str]:
-    """Return what is wrong with the files of the index *path* that nobody has open: header, WAL, pages, indexes.
+    """Return what is wrong with the files of the index *path* that nobody has open: header, WAL, pages, schema.
 
     Raises StoreUnusable where a newer version made it, or it is not there.
     """
@@ -32,11 +33,12 @@ def damage(path: str) -> list[str]:
         with closing(look(path)) as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(100)")]
+            found = audit_schema.gone(db) if found == ["ok"] else found
     except sqlite3.DatabaseError as error:
         return [str(error)]
     if version > len(MIGRATIONS):
         raise StoreUnusable(os.path.dirname(path), f"made by a newer version (schema {version})")
-    return [] if found == ["ok"] else found
+    return found
 
 
 def harmed_wal(path: str) -> dict[int, int]:
