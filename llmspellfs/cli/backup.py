@@ -99,7 +99,7 @@ def restore_store(app: App, ctx: click.Context, src: str, target: str | None, fo
 
 
 def _restore_line(report: RestoreReport) -> str:
-    from llmspellfs.cli.reports import count
+    from llmspellfs.model.shown import count
     from llmspellfs.cli.views import human_size
 
     aside = f"; what was there is now {report.moved_aside}" if report.moved_aside else ""
