@@ -71,6 +71,17 @@ def test_fsck_of_a_whole_store_is_clean(cli: Any, q4: str) -> None:
     assert cli.json("fsck")[0]["ok"] is True
 
 
+def test_fsck_takes_lost_content_from_a_backup_and_only_for_a_repair(cli: Any, q4: str, tmp_path: Path) -> None:
+    cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", stdin=os.urandom(100_000))
+    cli.ok("backup", "--no-hardlink", str(tmp_path / "b"))
+    next(path for path in (cli.path / "blobs").rglob("*") if path.is_file()).unlink()
+    assert cli("fsck", "--from", str(tmp_path / "b")).exit_code == 2
+    assert cli("fsck", "--repair", "--from", str(tmp_path / "none")).exit_code == 1
+    assert "advice: " in cli("fsck", "--repair").stdout
+    assert "clean: 1 session" in cli.ok("fsck", "--repair", "--from", str(tmp_path / "b"))
+    assert cli.ok("fsck").startswith("clean: 1 session")
+
+
 def test_fsck_names_the_harmed_artifact_and_exits_1(cli: Any, q4: str) -> None:
     content = os.urandom(400_000)
     cli.ok("artifact", "put", "q4", "-", "--name", "big.bin", stdin=content)
