@@ -99,8 +99,8 @@ def restore_store(app: App, ctx: click.Context, src: str, target: str | None, fo
 
 
 def _restore_line(report: RestoreReport) -> str:
-    from llmspellfs.model.shown import count
     from llmspellfs.cli.views import human_size
+    from llmspellfs.model.shown import count
 
     aside = f"; what was there is now {report.moved_aside}" if report.moved_aside else ""
     harmed = f", {len(report.harmed)} harmed and left out" if report.harmed else ""
