@@ -56,6 +56,11 @@ def _content(path: Path) -> None:
     damage.flip(three, 1000, 4)
 
 
+def _nothing_to_mend(path: Path) -> None:
+    """Lose a chunk that is nowhere else."""
+    damage.blobs(path)[0].unlink()
+
+
 def _with_wal(path: Path) -> None:
     """Have commits that only the WAL has, as a process leaves it that was killed."""
     with open_store(path, config=Config()) as store:
@@ -99,6 +104,7 @@ def _header(path: Path) -> None:
 HARMED: dict[str, Callable[[Path], None]] = {
     "rows": _rows,
     "content": _content,
+    "nothing that can be mended": _nothing_to_mend,
     "a WAL with a changed byte": _wal,
     "a WAL with a gap": _lost_of_wal,
     "no header": _header,

@@ -281,7 +281,11 @@ INLINE = "(SELECT cid FROM content WHERE data = CAST('inline content' AS BLOB))"
 @pytest.mark.parametrize(
     ("statement", "says", "harmed"),
     [
-        (f"UPDATE content SET data = CAST('inline c0ntent' AS BLOB) WHERE cid = {INLINE}", "corrupt", ("s:small",)),
+        (
+            f"UPDATE content SET data = CAST('inline c0ntent' AS BLOB) WHERE cid = {INLINE}",
+            "not those that",
+            ("s:small",),
+        ),
         (f"DELETE FROM content WHERE cid = {INLINE}", "content is not in the index", None),
         ("UPDATE event SET line = replace(line, 'uid:', 'uid;') WHERE seq = 2", "event 3: does not follow", ()),
         ("UPDATE event SET line = replace(line, 'uid:', 'uid;') WHERE seq = 6", "is not the session's head", ()),
@@ -295,7 +299,7 @@ INLINE = "(SELECT cid FROM content WHERE data = CAST('inline content' AS BLOB))"
         ("UPDATE entry SET name = 'x' WHERE version = 2", "differs from event 5", ("s:x",)),
         ("UPDATE entry SET seq_from = seq_from + 1 WHERE version = 2", "no event covers its row of seq 6", None),
         ("UPDATE entry SET seq_to = NULL, name = 'y' WHERE version = 1 AND name = 'small'", "differs from", None),
-        ("DELETE FROM entry WHERE version = 2", "the row that event 5", None),
+        ("DELETE FROM entry WHERE version = 2", "s:small: version 2, as of event 5", ("s:small",)),
         ("DELETE FROM entry WHERE kind = 1", "its folder is not there", None),
         ("UPDATE session_row SET metadata = '{}'", "differs from event 1", ()),
         ("UPDATE session SET artifact_count = 7", "counts 7 artifacts and has 2", ()),
@@ -326,7 +330,9 @@ def test_a_row_in_a_folder_of_another_session_is_found(broken: tuple[Path, Calla
         "(SELECT ino FROM session WHERE id != '{0}')",
     ):
         report = check(f"UPDATE entry SET folder = {place.format(other.id)} WHERE name = 'deep'")
-        assert any("(deep): its folder is another session's" in problem for problem in report.problems), report.problems
+        assert any("deep: its folder is another session's" in problem for problem in report.problems), (
+            report.problems
+        )
 
 
 def test_an_inode_without_a_row_is_found(broken: tuple[Path, Callable[..., FsckReport]]) -> None:
