@@ -35,5 +35,7 @@ def gc(app: App, grace: float, dry_run: bool, force: bool) -> None:
     if store.retention.rules:
         said["retention"] = [deed_json(deed, dry_run=dry_run) for deed in retained.deeds]
     render.outcome(gc_line(report, dry_run=dry_run, grace_seconds=grace), said, as_json=app.json)
+    if report.kept_for is not None:
+        render.note(f"no content was collected: {report.kept_for}")
     if report.stale is not None:
         render.note(f"what was purged: {stale_note(report.stale)}")

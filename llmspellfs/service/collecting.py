@@ -57,6 +57,8 @@ class GcReport:
     young: int = 0
     """Files in `blobs` that no row names and that stay: their writer may be about to name them."""
     young_bytes: int = 0
+    kept_for: str | None = None
+    """Why no content was collected, None where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,21 @@ class Collection:
         """Files that others write are theirs for at least that long."""
         self._fleeting = self._now - int(self._leftover_seconds * NS)
         self._progress = progress
-        self._keeps_content = is_importing(engine)
+        self._kept_for = self._why_kept()
         self._done = self._total = 0
+
+    def _why_kept(self) -> str | None:
+        """Return why content is not to be collected now, None where it may be."""
+        if is_importing(self._engine):
+            return "an import is under way"
+        with self._index.read() as db:
+            if collecting.lacks_content(db):
+                return "the index lacks content that it names: llmspellfs fsck --repair brings back what is there"
+        return None
+
+    @property
+    def _keeps_content(self) -> bool:
+        return self._kept_for is not None
 
     def check_clock(self) -> None:
         """Raise NotAllowed where the clock seems to have jumped ahead."""
@@ -111,7 +126,7 @@ class Collection:
             why = clearing.clear(self._engine, is_patient=True)
             return GcReport(
                 pruned, condemned, removed, freed, len(gone), expired, files, reusable, why, found.young,
-                found.young_bytes,
+                found.young_bytes, self._kept_for,
             )  # fmt: skip
 
     def foretell(self) -> GcReport:
@@ -130,7 +145,7 @@ class Collection:
         freed += sum(found.due.values())
         return GcReport(
             len(pruned - buried), condemned, len(due), freed, len(found.due), len(expired), files,
-            young=found.young, young_bytes=found.young_bytes,
+            young=found.young, young_bytes=found.young_bytes, kept_for=self._kept_for,
         )  # fmt: skip
 
     def _rows_of(self, db: Connection, artifacts: list[tuple[int, int]]) -> list[int]:

@@ -82,6 +82,13 @@ def unused(db: Connection) -> list[tuple[int, int]]:
     return db.execute(f"{_WEIGHED} WHERE c.cid IN ({found}) AND c.cid NOT IN ({marked})").fetchall()
 
 
+def lacks_content(db: Connection) -> bool:
+    """Tell whether rows name contents, or chunks, of which the index has no row: what they name may be there yet."""
+    entries = "SELECT 1 FROM entry e WHERE e.content IS NOT NULL AND e.content NOT IN (SELECT cid FROM content)"
+    pieces = "SELECT 1 FROM content_chunk m WHERE m.kid NOT IN (SELECT kid FROM chunk)"
+    return any(db.execute(f"{query} LIMIT 1").fetchone() is not None for query in (entries, pieces))
+
+
 def count_unused_without(db: Connection, eids: list[int]) -> int:
     """Return how many contents would be marked, were the rows *eids* gone."""
     kept = f"SELECT 1 FROM entry e WHERE e.content = c.cid AND e.eid NOT {_THESE}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
@@ -166,8 +167,9 @@ def test_what_an_import_has_brought_is_not_collected_however_long_it_takes(
 
 def as_foretold(report: GcReport) -> GcReport:
     return GcReport(
-        report.pruned, report.condemned, report.removed, report.freed, report.orphans, report.expired, report.files
-    )
+        report.pruned, report.condemned, report.removed, report.freed, report.orphans, report.expired, report.files,
+        kept_for=report.kept_for,
+    )  # fmt: skip
 
 
 def rows(store: Store) -> list[Any]:
@@ -382,3 +384,23 @@ def test_a_writer_waits_for_one_batch_at_most(tmp_path: Path) -> None:
         writer.join()
         print(f"{len(waits)} writes, the longest {max(waits) * 1000:.0f} ms")
         assert max(waits) < 5
+
+
+@pytest.mark.parametrize("table", ["chunk", "content"])
+def test_nothing_is_collected_while_rows_name_content_that_the_index_lacks(
+    tmp_path: Path, clock: list[int], table: str
+) -> None:
+    noise = os.urandom(200_000)
+    with open_store(tmp_path / "store", now=lambda: clock[0]) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "large", noise)
+        with store.engine.index.write() as db:
+            db.execute(f"DELETE FROM {table}")
+        clock[0] = time.time_ns() + 3 * 3600 * 10**9
+        for _ in range(3):
+            report = store.upkeep.gc(grace_seconds=0, force=True)
+            assert report.kept_for is not None
+            clock[0] += 3600 * 10**9
+        assert (report.removed, report.orphans) == (0, 0)
+        [blob] = (path for path in (tmp_path / "store/blobs").rglob("*") if path.is_file())
+        assert blob.name == blake3(noise).hexdigest()

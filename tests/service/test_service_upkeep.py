@@ -330,9 +330,7 @@ def test_a_row_in_a_folder_of_another_session_is_found(broken: tuple[Path, Calla
         "(SELECT ino FROM session WHERE id != '{0}')",
     ):
         report = check(f"UPDATE entry SET folder = {place.format(other.id)} WHERE name = 'deep'")
-        assert any("deep: its folder is another session's" in problem for problem in report.problems), (
-            report.problems
-        )
+        assert any("deep: its folder is another session's" in problem for problem in report.problems), report.problems
 
 
 def test_an_inode_without_a_row_is_found(broken: tuple[Path, Callable[..., FsckReport]]) -> None:
