@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --max-worker-restart=0
 
 # Hours of it: each test that is marked `soak` goes on for LLMSPELLFS_SOAK_SECONDS, and some for as long as they need.
 soak: $(VENV)/.installed

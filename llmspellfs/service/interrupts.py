@@ -9,6 +9,7 @@ the main thread only, where signals are handled.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -21,7 +22,7 @@ _HANDS: Final = frozenset({"llmspellfs.service.engine", "llmspellfs.storage.inde
 """The modules in which locks and connections change hands; nothing in them takes long but waiting for a turn."""
 _DEAF: Final = frozenset({"weakref", "_weakrefset"})
 """Modules whose functions Python calls when an object goes, and whose exceptions it prints and drops."""
-_SOON_SECONDS = 0.005
+_SOON_SECONDS, _AWAITED_SECONDS = 0.005, 0.5
 _SIGNALS: Final = (signal.SIGINT, signal.SIGALRM)
 
 
@@ -29,15 +30,18 @@ class _Interrupt(KeyboardInterrupt):
     """One that is on its way as long as it exists: Python drops it where it cannot raise it."""
 
     last: ClassVar[ref[_Interrupt] | None] = None
+    raised: ClassVar[float] = 0
 
     def __init__(self) -> None:
         """Be the last one that was raised."""
         super().__init__()
-        _Interrupt.last = ref(self)
+        _Interrupt.last, _Interrupt.raised = ref(self), time.monotonic()
 
     @classmethod
     def is_on_its_way(cls) -> bool:
-        return cls.last is not None and cls.last() is not None
+        """Tell whether the last one may still arrive; who keeps it where it was dropped does not stop the next."""
+        is_there = cls.last is not None and cls.last() is not None
+        return is_there and time.monotonic() - cls.raised < _AWAITED_SECONDS
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmspellfs.errors import Corrupt
 from llmspellfs.model.artifact import Entry, Kind
 from llmspellfs.model.event import Event, read_line, state_hash
 from llmspellfs.model.replay import Mismatch
@@ -75,7 +76,7 @@ class Stepper:
             done.row = row = self._row(db, event, told)
             if event.kind.startswith("session."):
                 done.session = replay.session_row(db, self.session.sid, event.seq)
-        except (ValueError, TypeError, AttributeError):
+        except (Corrupt, ValueError, TypeError, AttributeError):
             row = None
             done.differs("row", told.get("state"), "a row that cannot be read")
         fields = done.session
@@ -156,7 +157,7 @@ class Stepper:
             found.append(Mismatch("chain", seq, "head", self.session.head, self._chain.prev))
         try:
             return found + self._tree_differences(db, seq)
-        except (ValueError, TypeError):
+        except (Corrupt, ValueError, TypeError):
             return [*found, Mismatch("final", seq, None, "rows that can be read", "one that cannot be read")]
 
     def _tree_differences(self, db: Connection, seq: int) -> list[Mismatch]:

@@ -67,7 +67,7 @@ class Quarantine:
             disk.unlink("quarantine.unlink", f"{self.path}/index.db")
             for folder in (self.path, os.path.dirname(self.path)):
                 with suppress(OSError):
-                    os.rmdir(folder)
+                    disk.rmdir("quarantine.rmdir", folder)
 
     def keep_index_files(self) -> str:
         """Keep the files of an index that SQLite cannot be asked to copy; return the copy's path.

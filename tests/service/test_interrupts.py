@@ -17,8 +17,6 @@ import pytest
 from llmspellfs import open_store
 from llmspellfs.service import interrupts
 
-pytestmark = pytest.mark.timeout(60, method="thread")  # the alarm that the other method needs is in use here
-
 
 class Thing:
     """What weak references can be made to."""
