@@ -13,12 +13,12 @@ demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/.installed
-	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
+	@PYTHON=$(PYTHON) bash .ci/system b3sum ed file gcc git mkfs.ext4=e2fsprogs patch perl rsync sponge=moreutils sqlite3 unzip vim zip
 	$(BIN)/pytest -n 3 --dist loadfile --max-worker-restart=0
 
 # Hours of it: each test that is marked `soak` goes on for LLMSPELLFS_SOAK_SECONDS, and some for as long as they need.
 soak: $(VENV)/.installed
-	@PYTHON=$(PYTHON) bash .ci/system ed file gcc git patch perl rsync sponge=moreutils sqlite3 unzip vim zip
+	@PYTHON=$(PYTHON) bash .ci/system b3sum ed file gcc git mkfs.ext4=e2fsprogs patch perl rsync sponge=moreutils sqlite3 unzip vim zip
 	$(BIN)/pytest -m soak -s --timeout=14400
 
 check: $(VENV)/.installed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ HOLD = "hold"
 """The tag that exempts a session from retention."""
 QUOTAS = ("storage_quota", "session_quota")
 _APP = "llmspellfs"
+_CLOSE = 0.8
+"""How much of two names is the same, at the least, where one may be a slip for the other; see `difflib`."""
+_log = logging.getLogger(__name__)
 _SETTLED = tuple(status for status in STATUSES if status != "active")
 _UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -109,10 +115,12 @@ def _read(path: Path) -> Config:
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(path, "file", error.strerror or "cannot be read") from None
+        raise ConfigError(path, "", error.strerror or "cannot be read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, "file", f"not TOML: {error}") from None
+        raise ConfigError(path, "", f"not TOML: {error}") from None
+    _warn(path, document, "", "runtime")
     runtime = _table(path, document, "runtime")
+    _warn(path, runtime, "runtime.", "sessions")
     table = _table(path, runtime, "runtime.sessions")
     known = {field.name: field for field in fields(Config) if field.name != "source"}
     for key in table:
@@ -122,6 +130,18 @@ def _read(path: Path) -> Config:
     values: dict[str, Any] = {key: _value(path, key, value, getattr(_DEFAULTS, key)) for key, value in plain.items()}
     rules = _rules(path, _table(path, table, "runtime.sessions.retention"))
     return Config(**values, source=str(path), retention=rules)
+
+
+def _warn(path: Path, parent: dict[str, Any], above: str, name: str) -> None:
+    """Warn where a table of *parent* has nearly the *name* of the one that is read: others' are no concern of ours."""
+    tables = [key for key, value in parent.items() if key != name and isinstance(value, dict)]
+    for key in get_close_matches(name, tables, cutoff=_CLOSE):
+        _log_once(f"{path}: the table [{above}{key}] is not read: is [{above}{name}] meant?")
+
+
+@cache
+def _log_once(warning: str) -> None:
+    _log.warning("%s", warning)
 
 
 def _table(path: Path, parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@
     ├── ConfigError         llmspell.toml: file, key, what was expected
     ├── MountFailed         a mount or unmount that did not come about
     ├── ScriptFailed        a Lua script's own error
-    ├── Vanished            content that was purged while it was being stored again
+    ├── Vanished            content that was taken away while it was being stored again
     └── Corrupt             stored bytes that do not read back
 
 Each door has one table from these classes to its own errors (`fuse.errno`, `cli.render`, `lua.errors`); a test holds
@@ -210,10 +210,16 @@ class StoreUnusable(SpellError):
         self.path, self.why = path, why
 
     @classmethod
-    def missing(cls, path: object) -> Self:
-        """Return the error for a *path* where no store is."""
+    def foreign(cls, path: object, name: str) -> Self:
+        """Return the error for a folder *path* that is no store, as it holds *name*, which stores have not."""
+        return cls(path, f"not empty, and no store: it has {name!r}")
+
+    @classmethod
+    def missing(cls, path: object, *, what: str = "store") -> Self:
+        """Return the error for a *path* where no store is, or no other thing (*what*) that is one."""
         error = cls(path, "there is none")
-        error.args = (f"no store at {path} (llmspellfs init makes one)".replace("\n", "\\n"),)
+        hint = " (llmspellfs init makes one)" if what == "store" else ""
+        error.args = (f"no {what} at {path}{hint}".replace("\n", "\\n"),)
         return error
 
 
@@ -221,8 +227,8 @@ class ConfigError(SpellError):
     """*file* holds under *key* something other than what was *expected*."""
 
     def __init__(self, file: object, key: str, expected: str) -> None:
-        """Name the *file* and the *key*, and say what was *expected*."""
-        super().__init__(f"{file}: {key}: {expected}")
+        """Name the *file* and the *key*, none where it is all of the file, and say what was *expected*."""
+        super().__init__(": ".join(str(part) for part in (file, key, expected) if part != ""))
         self.file, self.key, self.expected = file, key, expected
 
 
@@ -247,11 +253,11 @@ class ScriptFailed(SpellError):
 
 
 class Vanished(SpellError):
-    """A chunk that the store was known to have was purged while content that needs it was being stored."""
+    """A chunk that the store was known to have was taken away while content that needs it was being stored."""
 
     def __init__(self, chunk: str) -> None:
         """Name the *chunk* by its hash."""
-        super().__init__(f"chunk {chunk} was purged while it was stored again; store it once more")
+        super().__init__(f"chunk {chunk}, which the store had, was taken away meanwhile; store it once more")
         self.chunk = chunk
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
@@ -19,10 +21,19 @@ from tests.watchdog import watch
 
 ORIGIN = Origin("uid:1000", "api")
 _FIGURES = "figures"
+_NUMBER = re.compile(r"\d+")
+_NO_COUNT = re.compile(r"seed|\d\.\d")
+"""Where numbers are not all counts, of which the sum says something."""
 _HANGS_SECONDS = 420
 """Above the limit that pytest-timeout holds each test to, as far as a signal can."""
 _ENDS_SECONDS = 120
 _BASE = pytest.StashKey[Path]()
+_LONG = 4096
+_LAST = 20
+_BROKEN: list[str] = []
+# How long an example takes, or the making of one, says how busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,13 +43,36 @@ def _base(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let no test hang for good, but for those that set their own limit."""
-    if item.get_closest_marker("timeout") is not None:
+    """Let no test hang for good, but for those that set their own limit, and those that a soak has go on."""
+    if any(item.get_closest_marker(mark) is not None for mark in ("timeout", "soak")):
         return (yield)
     capture = item.config.pluginmanager.getplugin("capturemanager")
     uncover = capture.suspend_global_capture if capture is not None else int
     with watch(item.nodeid, lambda: item.config.stash.get(_BASE, None), _HANGS_SECONDS, uncover):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(left: object, right: object) -> Iterator[None]:
+    """Have long contents that differ shown by where they do: the whole difference, as where CI is set, takes hours."""
+    with pytest.MonkeyPatch.context() as patch:
+        if max(len(repr(left)), len(repr(right))) > _LONG:
+            patch.delenv("CI", raising=False)
+            patch.delenv("BUILD_NUMBER", raising=False)
+        return (yield)
+
+
+def pytest_internalerror(excrepr: object) -> None:
+    """Keep the first error that is no test's, for the run's last words."""
+    _BROKEN.extend([] if _BROKEN else str(excrepr).splitlines()[-_LAST:])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last what broke a run off, and what had failed by then, since its summary is left out then."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if _BROKEN and reporter is not None:
+        failed = [report.nodeid for key in ("failed", "error") for report in reporter.getreports(key)]
+        print("BROKEN OFF", *failed, *_BROKEN, sep="\n")
 
 
 def pytest_sessionfinish() -> None:
@@ -83,10 +117,23 @@ def figures(record_property: Callable[[str, object], None]) -> Callable[[str], N
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what the tests have counted."""
+    """Say what the tests have counted; where one has been done in many ways, in one line, with the sums."""
     reports = [report for which in ("passed", "failed") for report in terminalreporter.getreports(which)]
-    said = [(r.nodeid, line) for r in reports if r.when == "call" for key, line in r.user_properties if key == _FIGURES]
+    said: dict[tuple[str, str], list[str]] = {}
+    for report in reports:
+        for key, line in report.user_properties if report.when == "call" else ():
+            if key == _FIGURES:
+                test = report.nodeid.partition("::")[2].partition("[")[0]
+                like = str(line) if _NO_COUNT.search(str(line)) else _NUMBER.sub("#", str(line))
+                said.setdefault((test, like), []).append(str(line))
     if said:
         terminalreporter.section("figures")
-    for test, line in said:
-        terminalreporter.write_line(f"{test.partition('::')[2]}: {line}")
+    for (test, _), lines in said.items():
+        ways = f" (in {len(lines)} ways)" if len(lines) > 1 else ""
+        terminalreporter.write_line(f"{test}{ways}: {summed(lines)}")
+
+
+def summed(lines: Sequence[str]) -> str:
+    """Return *lines*, which differ in their numbers alone, as one with the sums of these."""
+    sums = iter([sum(map(int, numbers)) for numbers in zip(*map(_NUMBER.findall, lines), strict=True)])
+    return _NUMBER.sub(lambda _: str(next(sums)), lines[0])

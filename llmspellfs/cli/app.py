@@ -38,10 +38,11 @@ class App:
 
         return store_path(config, self.store)
 
-    def open(self, *, memory: bool = False, create: bool = False) -> Store:
+    def open(self, *, memory: bool = False, create: bool = False, dry_run: bool = False) -> Store:
         """Open the store until the command ends.
 
-        *memory* says that a store in memory makes sense here, *create* that it is made where it is missing.
+        *memory* says that a store in memory makes sense here, *create* that it is made where it is missing, *dry_run*
+        that no session is suspended since nothing has happened in it for long.
         """
         from llmspellfs.model.event import Origin
         from llmspellfs.service.store import open_store
@@ -50,7 +51,7 @@ class App:
         if not memory:
             refuse_memory(config)
         origin = Origin(f"uid:{os.getuid()}", "cli")
-        store = open_store(self.store, config=config, origin=origin, create=create)
+        store = open_store(self.store, config=config, origin=origin, create=create, dry_run=dry_run)
         return click.get_current_context().with_resource(store)
 
 
@@ -64,7 +65,19 @@ def refuse_memory(config: Config) -> None:
 pass_app = click.make_pass_decorator(App)
 
 
+MAY_BE_EMPTY = frozenset({"args", "code", "description", "label", "mime_type", "options", "query", "reason", "words"})
+"""Parameters, by their names in Python, of which an empty text can be meant."""
+
+
+def refuse_empty(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Raise BadParameter where *value* is, or has in it, an empty text: a shell's unset variable most often."""
+    given = value if isinstance(value, tuple) else (value,)
+    if "" in given and param.name not in MAY_BE_EMPTY:
+        raise click.BadParameter("it is empty", ctx, param)
+
+
 def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    refuse_empty(ctx, param, value)
     app = ctx.find_object(App)
     if value and app is not None and param.name is not None:
         setattr(app, param.name, value)
@@ -91,6 +104,13 @@ class Command(click.Command):
         """Add the shared options to the command's own."""
         super().__init__(*args, **kwargs)
         self.params.extend(shared_options(hidden=True))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read *args* as click does, and refuse empty ones where none can be meant."""
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            refuse_empty(ctx, param, ctx.params.get(param.name or ""))
+        return rest
 
 
 class Group(click.Group):

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from llmspellfs.cli import render
+from llmspellfs.cli import params, render
 from llmspellfs.cli.app import App, Command, pass_app
 from llmspellfs.cli.params import size
+from llmspellfs.errors import AlreadyExists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmspellfs.service.exporting import ExportReport
     from llmspellfs.service.importing import ImportReport
+    from llmspellfs.service.store import Store
+
+_ZSTD = bytes.fromhex("28b52ffd")
+"""What an archive begins with, being a Zstandard frame (RFC 8878, 3.1.1)."""
 
 
 @click.command(cls=Command)
@@ -26,13 +31,17 @@ if TYPE_CHECKING:
 @click.argument("file")
 @click.option("--history/--no-history", default=True, help="All that they ever were, or only what they are.")
 @click.option("--no-metadata", is_flag=True, help="Leave out descriptions, tags and metadata; with --no-history.")
+@click.option("--force", is_flag=True, help="Replace FILE even if it is no archive.")
 @pass_app
-def export(app: App, sessions: tuple[str, ...], file: str, history: bool, no_metadata: bool) -> None:
+def export(app: App, sessions: tuple[str, ...], file: str, history: bool, no_metadata: bool, force: bool) -> None:
     """Write sessions into FILE, a .tar.zst that `import` takes, or to stdout (-).
 
-    It needs nothing else: trails, rows, checkpoints, attributes, and each content once.
+    It needs nothing else: trails, rows, checkpoints, attributes, and each content once. An older archive of that name
+    is replaced.
     """
     store = app.open()
+    if not force:
+        _check_target(store, file)
     with render.Bar("exporting", is_bytes=True) as bar, _target(file) as out:
         report = store.archive.export(
             sessions, out, history=history, metadata=not no_metadata, progress=bar.update
@@ -40,6 +49,16 @@ def export(app: App, sessions: tuple[str, ...], file: str, history: bool, no_met
     if file == "-" or not os.path.isfile(file):  # a pipe may be stdout by another name
         return
     render.outcome(_export_line(report, file), {"file": file, **_said(asdict(report))}, as_json=app.json)
+
+
+def _check_target(store: Store, file: str) -> None:
+    """Raise AlreadyExists where *file* is no archive, and click.UsageError where it is a session's name."""
+    if os.path.isfile(file):
+        with open(file, "rb") as there:
+            if there.read(len(_ZSTD)) not in {_ZSTD, b""}:
+                raise AlreadyExists("file", f"{file}, which is no archive (--force replaces it)")
+    elif "/" not in file and any(each.dirname == file for each in store.sessions.list()):
+        raise click.UsageError(f"FILE comes last, and {file!r} is a session (./{file} is a file of that name)")
 
 
 @contextmanager
@@ -71,7 +90,7 @@ def _export_line(report: ExportReport, file: str) -> str:
 @click.option("--as", "name", metavar="NAME", help="As a new session called NAME.")
 @click.option("--dry-run", is_flag=True, help="Verify all of it, and make nothing.")
 @click.option("--max-size", default="64G", show_default=True, metavar="SIZE", help="Of all that is packed in it.")
-@click.option("--max-entries", type=click.IntRange(1), default=1_000_000, show_default=True, metavar="N",
+@click.option("--max-entries", type=params.IntRange(1), default=1_000_000, show_default=True, metavar="N",
               help="Of files, rows and events together.")  # fmt: skip
 @pass_app
 def import_(app: App, file: str, name: str | None, dry_run: bool, max_size: str, max_entries: int) -> None:
@@ -112,7 +131,8 @@ def _import_line(report: ImportReport) -> str:
 
     names = ", ".join(session.dirname for session in report.sessions)
     size_ = human_size(report.content_bytes)
+    is_one = len(report.sessions) == 1
     known = f", {report.known} of them here already" if report.known else ""
     verdict = "verified, nothing made" if report.dry_run else "imported"
-    past = "with history" if report.history else "as new sessions"
+    past = "with history" if report.history else f"as {'a ' * is_one}new session{'s' * (not is_one)}"
     return f"{names}: {verdict}, {past}: {count(report.contents, 'content')} of {size_}{known}"

@@ -122,8 +122,8 @@ def cat(app: App, refs: tuple[str, ...]) -> None:
 
 @artifact.command("list")
 @click.argument("session")
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most N.")
-@click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N.")
+@click.option("--limit", type=params.IntRange(0), metavar="N", help="At most N.")
+@click.option("--offset", type=params.IntRange(0), default=0, metavar="N", help="Leave out the first N.")
 @pass_app
 def list_artifacts(app: App, session: str, limit: int | None, offset: int) -> None:
     """List a session's artifacts in the order they were first stored."""
@@ -162,7 +162,10 @@ def rm(app: App, refs: tuple[str, ...]) -> None:
 @click.argument("ref")
 @pass_app
 def history(app: App, ref: str) -> None:
-    """List the versions of an artifact that are kept, oldest first."""
+    """List the versions of an artifact that are kept, oldest first.
+
+    A name that nothing has now means the last artifact that was deleted, moved away or renamed from it.
+    """
     from llmspellfs.cli.views import versions_of
 
     store = app.open()
@@ -188,7 +191,9 @@ def restore(app: App, ref: str, name: str | None) -> None:
 @click.option("--prove", is_flag=True, help="List what was unlinked and erased.")
 @pass_app
 def purge(app: App, refs: tuple[str, ...], yes: bool, prove: bool) -> None:
-    """Erase artifacts for good, every version of them.
+    """Erase artifacts for good, every version of them, and what was renamed over them.
+
+    A name that nothing has now means the last artifact that was deleted, moved away or renamed from it.
 
     The audit trail stays so that it verifies; their names stand in its lines, and so do the hashes of contents. No
     other word is left, and of the content no byte that nothing else uses; backups and exports are yours.

@@ -29,7 +29,7 @@ def backup(app: App, ctx: click.Context, dest: str, no_hardlink: bool) -> None:
 
     Mounts and scripts go on meanwhile. DEST is new, empty, or an earlier backup of this store: then only what is new is
     copied. It is a store itself, for fsck and for restore-store. Exits with 1 if chunks are missing in the store or
-    found to be harmed there, and names them; sound copies of them in DEST stay.
+    found to be harmed there, or contents are not whole in its index, and names them; sound copies of them in DEST stay.
     """
     store = app.open()
     _refuse_mount(store.path, dest)
@@ -38,7 +38,9 @@ def backup(app: App, ctx: click.Context, dest: str, no_hardlink: bool) -> None:
     render.outcome(_backup_line(report), _backup_json(report), as_json=app.json)
     for chunk in (*report.missing, *report.harmed):
         render.note(_harm_line(report, chunk))
-    ctx.exit(render.FAILED if report.missing or report.harmed else 0)
+    for content in report.lacking:
+        render.note(f"content {content} is not whole in the store's index: see llmspellfs fsck")
+    ctx.exit(render.FAILED if report.missing or report.harmed or report.lacking else 0)
 
 
 def _harm_line(report: BackupReport, chunk: str) -> str:
@@ -83,8 +85,8 @@ def restore_store(app: App, ctx: click.Context, src: str, target: str | None, fo
     """Make a store of the backup SRC, every chunk checked on the way.
 
     It is the store that was backed up: sessions keep their ids. Where a store is, it is refused without --force, and
-    with it that store is moved aside, never deleted. A backup of which anything does not read back is refused without
-    --harmed; with it that is left out, and the exit status is 1.
+    with it that store is moved aside, never deleted; what is no store stays where it is. A backup of which anything
+    does not read back is refused without --harmed; with it that is left out, and the exit status is 1.
     """
     from llmspellfs.service.restoring import restore_store as restore
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,30 +16,27 @@ if TYPE_CHECKING:
     from llmspellfs.cli.diffs import TextDiff
     from llmspellfs.model.diff import Change, SessionDiff
 
-F = TypeVar("F", bound="Callable[..., Any]")
-
 _POINTS = """POINT is a seq (12), a checkpoint (c3 is the third; `session checkpoints` lists them with their seqs), an
 ISO time or a date, which means its end (2026-11-21T10:30, 2026-11-21), or an age (2h)."""
 
 
-def _diff_options(command: F) -> F:
-    """Add what both kinds of diff take."""
+def _diff(command: Callable[..., Any]) -> click.Command:
+    """Make *command* a `diff`, with what both kinds take."""
     for option in (
+        pass_app,
+        click.pass_context,
         click.option("--exit-code", is_flag=True, help="Exit with 1 where anything differs."),
         click.option("--name-only", is_flag=True, help="Names only, one a line."),
         click.option("--stat", is_flag=True, help="Names and sizes only: A added, D removed, R renamed, M changed, "
                      "m changed in metadata alone, T of another kind."),
+        click.argument("new", metavar="[REF[@POINT]]", required=False),
+        click.argument("old", metavar="REF[@POINT]"),
     ):  # fmt: skip
         command = option(command)
-    return command
+    return click.command("diff", cls=Command, epilog=_POINTS)(command)
 
 
-@click.command("diff", cls=Command, epilog=_POINTS)
-@click.argument("old", metavar="REF[@POINT]")
-@click.argument("new", metavar="[REF[@POINT]]", required=False)
-@_diff_options
-@click.pass_context
-@pass_app
+@_diff
 def diff_sessions(
     app: App, /, ctx: click.Context, old: str, new: str | None, stat: bool, name_only: bool, exit_code: bool
 ) -> None:
@@ -101,12 +98,7 @@ def _say_table(changes: Sequence[Change]) -> None:
         render.say(total(lines))
 
 
-@click.command("diff", cls=Command, epilog=_POINTS)
-@click.argument("old", metavar="REF[@POINT]")
-@click.argument("new", metavar="[REF[@POINT]]", required=False)
-@_diff_options
-@click.pass_context
-@pass_app
+@_diff
 def diff_artifacts(
     app: App, /, ctx: click.Context, old: str, new: str | None, stat: bool, name_only: bool, exit_code: bool
 ) -> None:

@@ -56,7 +56,7 @@ def take_config(app: App, words: dict[str, str]) -> dict[str, str]:
 
 @click.command(cls=Command)
 @click.argument("mountpoint", metavar="MNT")
-@click.option("--timeout", type=click.FloatRange(0), default=60.0, show_default=True, metavar="SECONDS",
+@click.option("--timeout", type=params.FloatRange(0), default=60.0, show_default=True, metavar="SECONDS",
               help="How long to wait for what is still being committed.")  # fmt: skip
 @pass_app
 def umount(app: App, mountpoint: str, timeout: float) -> None:
@@ -73,12 +73,17 @@ def umount(app: App, mountpoint: str, timeout: float) -> None:
 @click.option("--all", "of_all", is_flag=True, help="Those of every store.")
 @pass_app
 def mounts(app: App, of_all: bool) -> None:
-    """List where the store is mounted now, by which process and since when."""
+    """List where the store is mounted now, by which process and since when.
+
+    Mounts whose process is gone, of whatever store, are notes on stderr.
+    """
     from llmspellfs.cli.mounts import MOUNTS, MOUNTS_OF_ALL
-    from llmspellfs.fuse.mountpoint import live_mounts
+    from llmspellfs.fuse.mountpoint import dead_mounts, live_mounts
 
     store = app.store_path(app.load_config())
     found = [live for live in live_mounts() if of_all or live.store == str(store.resolve())]
     if not found and not of_all and not store.exists():
         raise StoreUnusable.missing(store)
     render.listing(MOUNTS_OF_ALL if of_all else MOUNTS, found, as_json=app.json)
+    for place in dead_mounts():
+        render.note(f"{place}: the process of this mount is gone: mount it again, or `llmspellfs umount` it")

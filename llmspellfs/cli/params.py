@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
+class IntRange(click.IntRange):
+    """Whole numbers within bounds, called so where something else is given."""
+
+    name = "whole number"
+
+
+class FloatRange(click.FloatRange):
+    """Numbers within bounds, called so where something else is given."""
+
+    name = "number"
+
+
 def bound(text: str) -> str | float:
     """Return the time *text*: epoch seconds as a number, anything else as it is for the service to read."""
     for number in (int, float):
@@ -83,8 +95,8 @@ def page_options(command: F) -> F:
     for option in (
         click.option("--desc", is_flag=True, help="The other way round."),
         click.option("--sort", metavar="FIELD", help="Order by this field."),
-        click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N."),
-        click.option("--limit", type=click.IntRange(0), metavar="N", help="At most N."),
+        click.option("--offset", type=IntRange(0), default=0, metavar="N", help="Leave out the first N."),
+        click.option("--limit", type=IntRange(0), metavar="N", help="At most N."),
     ):
         command = option(command)
     return command

@@ -7,6 +7,7 @@ visible, so that no name can move a terminal's cursor.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -63,11 +64,20 @@ EXIT_STATUS: dict[type[errors.SpellError], int] = {
 }
 """What the process exits with for each class of error: 1 the operation failed, 2 it was badly asked for."""
 
+_OPTIONS = {"sort_by": "--sort"} | {
+    f"{what}_{side}": f"--{what}-{side}" for what in ("created", "updated") for side in ("before", "after")
+}
+"""The options of the command that values come from, by what the service calls these."""
+
 
 def prepare() -> None:
-    """Make the standard streams take any text, as escapes where their encoding lacks it, closed ones too."""
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - for the life of the process
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    """Make the standard streams take any text, as escapes where their encoding lacks it.
+
+    In place of a closed one stands, so that no file of the store gets its number, what fails as it does when it is read
+    or written (EBADF); what is said on a closed stderr is lost.
+    """
+    sys.stdin = sys.stdin or open(os.open(os.devnull, os.O_WRONLY))  # noqa: SIM115 - for the life of the process
+    sys.stdout = sys.stdout or open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -186,15 +196,21 @@ def script_frames(error: Exception) -> list[str]:
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, errors.InvalidValue) and error.where in _OPTIONS:
+        return f"{_OPTIONS[error.where]}: {error.expected}"
     if isinstance(error, errors.SpellError):
         return error.message
     if isinstance(error, click.UsageError):
         return _usage(error)
     if isinstance(error, click.ClickException):
         return error.format_message()
+    if isinstance(error, OSError) and error.errno == errno.EBADF and not error.filename:
+        return f"standard input or output is closed: {error.strerror}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"unforeseen {type(error).__name__}: {error} (--debug shows where)"
+    is_harm = isinstance(error, TypeError | ValueError | KeyError | AttributeError)
+    more = ", `llmspellfs fsck` whether the store is harmed" if is_harm else ""
+    return f"unforeseen {type(error).__name__}: {error} (--debug shows where{more})"
 
 
 def _usage(error: click.UsageError) -> str:

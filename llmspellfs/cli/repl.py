@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import sys
@@ -77,10 +78,17 @@ def _run_piece(console: Console, code: str) -> int | None:
 
 
 def _script(lines: Iterable[str]) -> Iterator[str]:
-    """Yield *lines* without what their beginning has for the system: a byte order mark, a line with `#!`."""
-    for number, line in enumerate(lines):
-        text = line if number else line.removeprefix("\ufeff")
-        yield "\n" if number == 0 and text.startswith("#!") else text
+    """Yield *lines* without what their beginning has for the system: a byte order mark, a line with `#!`.
+
+    Where standard input is closed there are none, as for a shell.
+    """
+    try:
+        for number, line in enumerate(lines):
+            text = line if number else line.removeprefix("\ufeff")
+            yield "\n" if number == 0 and text.startswith("#!") else text
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
 
 
 def _pieces(console: Console, lines: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmspellfs.cli import render
+from llmspellfs.cli import params, render
 from llmspellfs.cli.app import App, Command, pass_app
 from llmspellfs.model.replay import MAX_SECONDS
 from llmspellfs.model.shown import visible
@@ -22,14 +22,14 @@ _MODES = ("exact", "simulate", "debug", "rerun")
 @click.command(cls=Command)
 @click.argument("ref")
 @click.option("--mode", type=click.Choice(_MODES), default="exact", help="How; exact unless told otherwise.")
-@click.option("--from", "first", type=click.IntRange(1), metavar="SEQ", help="The first event.")
-@click.option("--to", "last", type=click.IntRange(1), metavar="SEQ", help="The last event.")
-@click.option("--checkpoint", type=click.IntRange(1), metavar="N", help="What came after this checkpoint.")
+@click.option("--from", "first", type=params.IntRange(1), metavar="SEQ", help="The first event.")
+@click.option("--to", "last", type=params.IntRange(1), metavar="SEQ", help="The last event.")
+@click.option("--checkpoint", type=params.IntRange(1), metavar="N", help="What came after this checkpoint.")
 @click.option("--name", help="What the new session is called.")
 @click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True, max=MAX_SECONDS),
+    type=params.FloatRange(min=0, min_open=True, max=MAX_SECONDS),
     metavar="SECONDS",
     help="End after this long.",
 )

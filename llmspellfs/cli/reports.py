@@ -17,21 +17,33 @@ if TYPE_CHECKING:
     from llmspellfs.service.chains import ChainReport
     from llmspellfs.service.check_findings import FsckReport
     from llmspellfs.service.collecting import GcReport
-    from llmspellfs.service.purged import PurgeReport
+    from llmspellfs.service.purged import Past, PurgeReport
     from llmspellfs.service.scrub import ScrubReport
     from llmspellfs.service.upkeep import Stats
     from llmspellfs.storage.lost import LostItem
 
+_MOST_PASTS = 20
+"""Lines of a report that tell where content of what was purged stays."""
+
 
 def purge_json(ref: str, report: PurgeReport) -> dict[str, Any]:
     """Return what the purge of *ref* did."""
-    return {"purged": ref, **asdict(report)}
+    pasts = [{**asdict(past), "erase": _erasing(past)} for past in report.pasts]
+    return {"purged": ref, **asdict(report), "pasts": pasts}
+
+
+def _erasing(past: Past) -> str:
+    """Return the command that erases *past*."""
+    if past.is_deleted:
+        return f"llmspellfs session purge {past.id.partition('/')[0]}"
+    return f"llmspellfs artifact purge {past.id}"
 
 
 def purge_line(ref: str, report: PurgeReport) -> str:
     """Return what the purge of *ref* did, as a line."""
     shared = f"; {count(report.shared, 'content')} that others have too stay there" if report.shared else ""
-    return f"{ref}: purged, {human_size(report.freed)} freed{shared}"
+    renamed = f", with {count(report.renamed, 'artifact')} renamed over it" if report.renamed else ""
+    return f"{ref}: purged{renamed}, {human_size(report.freed)} freed{shared}"
 
 
 def purge_proof(report: PurgeReport) -> list[str]:
@@ -51,6 +63,11 @@ def purge_notes(ref: str, report: PurgeReport) -> list[str]:
     """Return what is left of what was purged, and until when."""
     notes = [f"{ref}: another process has bytes for it in {file}, until it closes them" for file in report.open_files]
     notes += [f"{ref}: a repair has kept the index as it was in {folder}: see that it goes" for folder in report.copies]
+    for past in report.pasts[:_MOST_PASTS]:
+        name = f"{past.session}:{past.name}"
+        notes.append(f"{ref}: {name}, which it was before, has content of it in its past: `{_erasing(past)}` erases it")
+    if (more := len(report.pasts) - _MOST_PASTS) > 0:
+        notes.append(f"{ref}: {count(more, 'other past')} with content of it: --json names them")
     if not report.is_ended:
         notes.append(f"{ref}: what was erased stands in the WAL yet: run `llmspellfs gc` when its readers have ended")
     if report.stale is not None:
@@ -112,7 +129,7 @@ def scrub_json(report: ScrubReport) -> dict[str, Any]:
 
 def scrub_lines(report: ScrubReport) -> list[str]:
     """Return what a scrub found, as lines."""
-    verdict = f"{count(len(report.harmed), 'artifact')} harmed" if report.harmed else "sound"
+    verdict = f"{count(len(report.harmed), 'version')} harmed" if report.harmed else "sound"
     read = f"{count(report.checked, 'piece')} of content read, {human_size(report.bytes)}: {verdict}"
     return [*(f"harmed: {visible(name)}" for name in report.harmed), read]
 
@@ -126,13 +143,14 @@ def gc_line(report: GcReport, *, dry_run: bool, grace_seconds: float) -> str:
     """Return what a collection with a grace of *grace_seconds* did, or in a dry run would do, as a line."""
     from llmspellfs.service.collecting import IN_FLIGHT_SECONDS
 
-    orphans = f", {report.orphans} of them orphans" if report.orphans else ""
-    removed = report.removed + report.orphans
+    without = report.orphans + report.loose
+    orphans = f", {without} of them orphans" if without else ""
+    removed = report.removed + without
     did = f"{report.pruned} pruned, {report.condemned} marked, {removed} removed{orphans}"
     expired = f", {count(report.expired, 'deleted session')} gone for good" if report.expired else ""
     index = f" ({human_size(report.index_freed)} of the index can be used again)" if report.index_freed else ""
     age = f"{max(grace_seconds, IN_FLIGHT_SECONDS):g} s"
-    young = f"{count(report.young, 'orphan')} of {human_size(report.young_bytes)} not {age} old yet"
+    young = f"{count(report.young, 'orphan')} of {human_size(report.young_bytes)} not {age} old yet, or coming in"
     said = f"{did}{expired}, {human_size(report.freed)} freed{index}{f'; {young}' if report.young else ''}"
     return f"would be: {said}" if dry_run else said
 
@@ -148,6 +166,8 @@ def fsck_lines(report: FsckReport) -> list[str]:
             (report.chunks, "chunk"),
         )
     )
+    if not any((report.sessions, report.events, report.contents, report.chunks)) and not report.ok:
+        checked = "nothing more could be looked at"
     verdict = "clean" if report.ok else count(len(report.problems), "problem")
     mended = [f"repaired: {line}" for line in report.repaired] + [f"done: {line}" for line in report.done]
     harmed = [f"harmed: {harm}" for harm in report.harms]

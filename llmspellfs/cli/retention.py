@@ -25,7 +25,7 @@ def retention(app: App, dry_run: bool, force: bool) -> None:
 
     The rules are those of [runtime.sessions.retention]; sessions with the tag `hold` are exempt.
     """
-    store = app.open()
+    store = app.open(dry_run=dry_run)
     report = store.retention.apply(dry_run=dry_run, force=force)
     told(report, store.timed_out, as_json=app.json)
     if report.stale is not None:
@@ -38,8 +38,8 @@ def told(report: RetentionReport, timed_out: list[Session], *, as_json: bool) ->
     """Print what the rules did, a line a session, and which sessions were suspended since nothing happened in them."""
     for session in timed_out:
         event = {"rule": "session_timeout_seconds", "action": "suspend", "session": session.dirname, "id": session.id}
-        line = f"{session.dirname}: suspended by session_timeout_seconds"
-        render.outcome(line, {**event, "done": True, "left": None}, as_json=as_json)
+        line = f"{session.dirname}: {'would be ' if report.dry_run else ''}suspended by session_timeout_seconds"
+        render.outcome(line, {**event, "done": not report.dry_run, "left": None}, as_json=as_json)
     for deed in report.deeds:
         render.outcome(_line(deed, dry_run=report.dry_run), deed_json(deed, dry_run=report.dry_run), as_json=as_json)
     if not as_json:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def run_in_child(order: Order) -> int:
             with _heeding():
                 _tell(child, order)
                 begun_file.read(1)  # nothing, where it ends before
-                return _status(child.wait(order.seconds))
+                return _status(_awaited(child, order.seconds))
         except subprocess.TimeoutExpired:
             _ask(child, signal.SIGALRM)
             return _say(f"the script was ended after {order.seconds:g} s (--timeout)", TIMED_OUT)
@@ -104,9 +105,24 @@ def _heeding() -> Iterator[None]:
 
 def _ask(child: subprocess.Popen[bytes], number: int) -> None:
     """Tell *child* to end by the signal *number*, and give it a moment."""
-    with suppress(subprocess.TimeoutExpired):
+    with suppress(subprocess.TimeoutExpired, ProcessLookupError):
         child.send_signal(number)
-        child.wait(GRACE)
+        _awaited(child, GRACE)
+
+
+def _awaited(child: subprocess.Popen[bytes], seconds: float | None) -> int:
+    """Return the status of *child* once it has ended; raise TimeoutExpired after *seconds*.
+
+    Popen's own wait with a bound takes a lock that it keeps where a signal's handler raises at the wrong moment, and
+    nobody could wait for the child then.
+    """
+    handle = os.pidfd_open(child.pid)
+    try:
+        if not select.select([handle], [], [], seconds)[0]:
+            raise subprocess.TimeoutExpired(child.args, seconds or 0.0)
+    finally:
+        os.close(handle)
+    return child.wait()
 
 
 def _started(begins: int) -> subprocess.Popen[bytes]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmspellfs.cli import params
 from llmspellfs.cli.app import App, Command, pass_app
 from llmspellfs.cli.params import size
 from llmspellfs.lua.limits import MEMORY, SECONDS
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 @click.option("--sandbox", is_flag=True, help="For a script that is not trusted: no files, no commands, bounded; "
               "only the session of --session, or without it those that the script makes.")  # fmt: skip
 @click.option("--read-only", is_flag=True, help="In a sandbox: all other sessions can be read.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True, max=1e9), metavar="SECONDS",
+@click.option("--timeout", type=params.FloatRange(min=0, min_open=True, max=1e9), metavar="SECONDS",
               help=f"In a sandbox: kill the script after SECONDS (status 124); {SECONDS:g} by default.")  # fmt: skip
 @click.option("--memory", type=size, metavar="SIZE",
               help=f"In a sandbox: what the script may use, as 64M; {MEMORY >> 20}M by default.")  # fmt: skip
-@click.option("--max-artifacts", type=click.IntRange(min=0), metavar="N",
+@click.option("--max-artifacts", type=params.IntRange(min=0), metavar="N",
               help="In a sandbox: store no more than N artifacts, each new version counted.")  # fmt: skip
 @click.argument("words", metavar="SCRIPT [ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

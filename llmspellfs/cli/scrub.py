@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from llmspellfs.cli import render
+from llmspellfs.cli import params, render
 from llmspellfs.cli.app import App, Command, pass_app
 
 
 @click.command(cls=Command)
 @click.option("--all", "whole", is_flag=True, help="All content; this is the default.")
-@click.option("--share", type=click.FloatRange(0, 100, min_open=True), metavar="PERCENT",
+@click.option("--share", type=params.FloatRange(0, 100, min_open=True), metavar="PERCENT",
               help="So much of it, from where the scrub is.")  # fmt: skip
 @click.pass_context
 @pass_app

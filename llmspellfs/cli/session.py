@@ -204,8 +204,8 @@ def tag(app: App, ref: str, tags: tuple[str, ...], remove: tuple[str, ...]) -> N
 
 @session.command()
 @click.argument("ref")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Only those after this one.")
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most N.")
+@click.option("--after", type=params.IntRange(0), default=0, metavar="SEQ", help="Only those after this one.")
+@click.option("--limit", type=params.IntRange(0), metavar="N", help="At most N.")
 @click.option("--kind", "kinds", multiple=True, help="Only this kind, such as artifact.stored; may be given again.")
 @pass_app
 def events(app: App, ref: str, after: int, limit: int | None, kinds: tuple[str, ...]) -> None:

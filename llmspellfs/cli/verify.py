@@ -8,7 +8,6 @@ import click
 
 from llmspellfs.cli import render
 from llmspellfs.cli.app import App, Command, pass_app
-from llmspellfs.errors import InvalidValue
 
 if TYPE_CHECKING:
     from llmspellfs.model.anchors import Anchors
@@ -55,8 +54,5 @@ def _read(path: str) -> Anchors:
     from llmspellfs.model.anchors import parse_anchors
 
     name = "standard input" if path == "-" else path
-    try:
-        with click.open_file(path, "rb") as file:
-            return parse_anchors((line.decode("ascii", "replace") for line in file), name)
-    except OSError as error:
-        raise InvalidValue(name, error.strerror or "cannot be read") from None
+    with click.open_file(path, "rb") as file:
+        return parse_anchors((line.decode("ascii", "replace") for line in file), name)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from llmspellfs.model.session import Checkpoint, Session
 
 T = TypeVar("T")
+_WHY = ("reason", "rule")
+"""What in an event says why it came about."""
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -109,6 +111,7 @@ EVENTS: View[Event] = View(
         Column("DOOR", lambda event: str(event.fields.get("door", ""))),
         Column("ACTOR", lambda event: str(event.fields.get("actor", ""))),
         Column("NAME", lambda event: str(event.fields.get("name", ""))),
+        Column("WHY", lambda event: ": ".join(str(event.fields[key]) for key in _WHY if event.fields.get(key))),
     ),
     lambda event: event.fields,
 )

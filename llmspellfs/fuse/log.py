@@ -7,7 +7,6 @@ import fcntl
 import logging
 import os
 from pathlib import Path
-from typing import TextIO
 
 FILE_NAME = "mount.log"
 
@@ -31,10 +30,11 @@ class SafeFormatter(logging.Formatter):
         return "\n".join(f"    {_visible(line)}" for line in text.splitlines())
 
 
-class _Bounded(logging.StreamHandler[TextIO]):
+class _Bounded(logging.Handler):
     """Writes to standard error, which is the file *path*; it begins that anew when it is large, and says repeats once.
 
-    Several mounts write to one file: whoever finds it large first moves it aside, and the others follow.
+    Several mounts write to one file: whoever finds it large first moves it aside, and the others follow. A line is one
+    write; where a full disk takes only a part of it, the next begins a line of its own all the same.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +43,7 @@ class _Bounded(logging.StreamHandler[TextIO]):
         self._path = path
         self._last: tuple[object, ...] = ()
         self._said, self._more = 0.0, 0
+        self._is_cut = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write *record*, unless it is the last one again within a minute: such are counted."""
@@ -54,9 +55,15 @@ class _Bounded(logging.StreamHandler[TextIO]):
             self._renew()
         if self._more:
             count = f"the line above came {self._more} times more"
-            super().emit(logging.LogRecord(record.name, logging.INFO, "", 0, count, None, None))
+            self._write(logging.LogRecord(record.name, logging.INFO, "", 0, count, None, None))
         self._last, self._said, self._more = what, record.created, 0
-        super().emit(record)
+        self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        whole = b"\n" + line if self._is_cut else line
+        with contextlib.suppress(OSError):  # of a full disk, which those hear of whose calls fail
+            self._is_cut = os.write(2, whole) < len(whole)
 
     def _renew(self) -> None:
         if os.fstat(2).st_size <= _MOST_BYTES:

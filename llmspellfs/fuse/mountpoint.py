@@ -87,6 +87,13 @@ def live_mounts() -> list[Daemon]:
     return [daemon for place, daemon in newest.items() if kinds.get(place) == KIND]
 
 
+def dead_mounts() -> list[str]:
+    """Return where mounts are whose process is gone, and which nobody has taken away."""
+    served = {daemon.mountpoint for daemon in daemons()}
+    kinds = dict(_mounted())
+    return [place for place, kind in kinds.items() if kind == KIND and place not in served and is_dead(place)]
+
+
 def is_dead(mountpoint: str) -> bool:
     """Ask the mount at *mountpoint* for its figures, and say whether nobody serves it."""
     try:

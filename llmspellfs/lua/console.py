@@ -36,7 +36,7 @@ class Console(Script):
         """Take the *options* of Script."""
         super().__init__(store, **options)
         words = self._lua.table_from(dict.fromkeys((word.encode() for word in KEYWORDS), True))
-        own = (self._answering(_look), self._answering(_visible))
+        own = (self._answers.of(_look), self._answers.of(_visible))
         self._load("console", self._host, *own, _INSTRUCTIONS, words)
 
     def is_unfinished(self, code: str) -> bool:
@@ -52,7 +52,7 @@ class Console(Script):
         chunk, first = self._as_chunk(code)
         self._host[b"listen"](first)
         status = self._execute(encode(chunk), b"=stdin", b"stdin")
-        return status if isinstance(self._ended, Leave) else None
+        return status if isinstance(self._answers.ended, Leave) else None
 
     def end_line(self) -> None:
         """End the line of output that has begun, if one has, so that what is painted next does not cover it."""

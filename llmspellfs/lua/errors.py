@@ -90,24 +90,52 @@ def os_name(name: object) -> str:
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
 
 
-def answering(function: Callable[..., object], *, absent: bool, leave: Callable[[BaseException], None]) -> object:
-    """Return *function* as Lua may call it: it never raises, and its answer starts with how it went.
+class Answers:
+    """The functions of one script as Lua may call them, until `close`.
 
-    `True, value…` is success; `False, message` an error; `None` says that the script has to end, after
-    *leave* was given the reason. With *absent*, what is not there is `True, None, message`. Arguments
-    beyond those that *function* takes are dropped, as Lua does.
+    Lua keeps what it may call, and what that knows keeps Lua: a ring of which Python sees one half and Lua the other,
+    so that nobody would end it. Hence the functions are kept here, and Lua has what asks for them by number.
     """
-    takes = inspect.signature(function).parameters.values()
-    most = None if any(one.kind is one.VAR_POSITIONAL for one in takes) else len(takes)
 
-    def answer(*arguments: object) -> Answer:
-        try:
-            value = function(*arguments[:most])
-            return (True, *value) if isinstance(value, tuple) else (True, value)
-        except BaseException as error:  # noqa: BLE001  no Python exception may reach Lua, whatever it is
-            if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
-                leave(error)
-                return (None,)
-            return (True, None, message(error)) if absent and told(error) is Told.ABSENT else (False, message(error))
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.ended: BaseException | None = None
+        """Why the script has to end, if it has to."""
+        self._functions: list[Callable[..., object]] = []
 
-    return answer
+    def close(self) -> None:
+        """Let go of all functions; Lua calls none any more."""
+        self._functions.clear()
+
+    def plain(self, function: Callable[..., object]) -> Callable[..., object]:
+        """Return *function* as it is, to be called by Lua until `close`; for what raises nothing."""
+        functions, number = self._functions, self._keep(function)
+        return lambda *arguments: functions[number](*arguments)  # noqa: PLW0108 - looked up when it is called
+
+    def of(self, function: Callable[..., object], *, absent: bool = False) -> Callable[..., Answer]:
+        """Return *function* as Lua may call it: it never raises, and its answer starts with how it went.
+
+        `True, value…` is success; `False, message` an error; `None` says that the script has to end, and `ended` why.
+        With *absent*, what is not there is `True, None, message`. Arguments beyond those that *function* takes are
+        dropped, as Lua does.
+        """
+        takes = inspect.signature(function).parameters.values()
+        most = None if any(one.kind is one.VAR_POSITIONAL for one in takes) else len(takes)
+        functions, number = self._functions, self._keep(function)
+
+        def answer(*arguments: object) -> Answer:
+            try:
+                value = functions[number](*arguments[:most])
+                return (True, *value) if isinstance(value, tuple) else (True, value)
+            except BaseException as error:  # noqa: BLE001  no Python exception may reach Lua, whatever it is
+                if isinstance(error, BrokenPipeError) or not isinstance(error, Exception):
+                    self.ended = error
+                    return (None,)
+                is_absent = absent and told(error) is Told.ABSENT
+                return (True, None, message(error)) if is_absent else (False, message(error))
+
+        return answer
+
+    def _keep(self, function: Callable[..., object]) -> int:
+        self._functions.append(function)
+        return len(self._functions) - 1

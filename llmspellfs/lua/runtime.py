@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from functools import partial
 from importlib.resources import files
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -21,7 +20,7 @@ from llmspellfs.lua.artifacts import ArtifactFunctions
 from llmspellfs.lua.batches import ArtifactBatch, SessionBatch
 from llmspellfs.lua.builder import BuilderFunctions
 from llmspellfs.lua.context import Context
-from llmspellfs.lua.errors import Leave, answering
+from llmspellfs.lua.errors import Answers, Leave
 from llmspellfs.lua.events import EventFunctions
 from llmspellfs.lua.history import HistoryFunctions
 from llmspellfs.lua.hooks import DEPTH, HookFunctions
@@ -80,15 +79,14 @@ class Script:
         self._args = [_os_bytes(arg) for arg in args]
         self._record, self._modules = record, Modules()
         self._output = Output(stdout)
-        self._ended: BaseException | None = None
-        self._most = 0
+        self._answers = Answers()
         self._lua = _new_runtime(bounded=bounds is not None)
         self._host = self._lua.table()
         for name in _FILES:
             self._load(name, self._host)
         if bounds is not None:
-            bound = self._lua.set_max_memory
-            self._load("bounded", self._host, lambda: bound(self._most), partial(bound, 0))
+            bound = _Bound(self._lua)
+            self._load("bounded", self._host, self._answers.plain(bound.hold), self._answers.plain(bound.release))
         self._values = Values(self._lua, Marks(*(self._host[name.encode()] for name in Marks._fields)))
         self._context = Context(store, self._values, current, mounts)
         registry = Registry() if bounds is None else Registry(installed=False, memory=min(MEMORY, bounds.memory))
@@ -96,11 +94,11 @@ class Script:
         self._install_replay(ReplayFunctions(self._context, run_in_child if bounds is None else None))
         self._install_callbacks(self._context)
         if record:
-            self._load("recording", self._host[b"checked"](self._answering(self._modules.tell)))
+            self._load("recording", self._host[b"checked"](self._answers.of(self._modules.tell)))
         if bounds is not None:
             self._load("sandbox", self._host)
-            self._most = self._lua.get_memory_used() + bounds.memory
-        weakref.finalize(self, self._host[b"over"])
+            bound.most = self._lua.get_memory_used() + bounds.memory
+        weakref.finalize(self, _end, self._host[b"over"], self._answers)
 
     def run_file(self, path: str | os.PathLike[str]) -> int:
         """Run the script in the file *path* and return its exit status; raise as `run_code`, or OSError."""
@@ -130,7 +128,7 @@ class Script:
             return run.status
 
     def _execute(self, code: bytes, chunk: bytes, shown: bytes) -> int:
-        self._ended = None
+        self._answers.ended = None
         self._lua.globals()[b"arg"] = self._lua.table_from({0: shown, **dict(enumerate(self._args, 1))})
         try:
             answer = self._host[b"run"](code, chunk, *self._args)
@@ -142,7 +140,7 @@ class Script:
 
     def _status(self, answer: Raw) -> int:
         # A signal may have raised between a function's answer and Lua: then Lua hands the exception back.
-        ended = self._ended or next((one for one in _several(answer) if isinstance(one, BaseException)), None)
+        ended = self._answers.ended or next((one for one in _several(answer) if isinstance(one, BaseException)), None)
         if isinstance(ended, Leave):
             return ended.code & 0xFF
         if ended is not None:
@@ -171,15 +169,15 @@ class Script:
             scope[name] = self._module(name, *parts)
         scope[b"JSON"][b"null"] = self._host[b"null"]
         scope[b"json"] = scope[b"JSON"]
-        builder = {name.encode(): self._answering(f) for name, f in BuilderFunctions(context).inner().items()}
+        builder = {name.encode(): self._answers.of(f) for name, f in BuilderFunctions(context).inner().items()}
         self._load("builder", self._host, scope[b"Session"], self._lua.table_from(builder))
         own = (self._output.write, self._output.flush, _leave)
-        self._load("output", self._host, *(self._answering(function) for function in own))
+        self._load("output", self._host, *(self._answers.of(function) for function in own))
 
     def _install_replay(self, replay: ReplayFunctions) -> None:
         scope = self._lua.globals()
-        lineage = {name.encode(): self._answering(f) for name, f in replay.of_artifacts().items()}
-        inner = {name.encode(): self._answering(f) for name, f in replay.inner().items()}
+        lineage = {name.encode(): self._answers.of(f) for name, f in replay.of_artifacts().items()}
+        inner = {name.encode(): self._answers.of(f) for name, f in replay.inner().items()}
         tables = (
             self._module(b"Session", replay),
             self._host[b"module"](self._lua.table_from(lineage), b"Artifact"),
@@ -195,24 +193,41 @@ class Script:
         scope[b"Hook"] = self._lua.table()
         modules = {name: scope[name] for name in (b"State", b"Event", b"Hook", b"Session", b"Artifact")}
         inner = {**states.inner(), **events.inner(), **hooks.inner()}
-        answers = {name.encode(): self._answering(function) for name, function in inner.items()}
+        answers = {name.encode(): self._answers.of(function) for name, function in inner.items()}
         tables = (self._lua.table_from(modules), self._lua.table_from(answers), hooks.makes())
         self._load("callbacks", self._host, *tables, TRIES, DEPTH)
 
     def _module(self, name: bytes, *parts: _Functions) -> Raw:
         answers = {
-            short.encode(): self._answering(function, absent=short in functions.ABSENT)
+            short.encode(): self._answers.of(function, absent=short in functions.ABSENT)
             for functions in parts
             for short, function in functions.table().items()
         }
         return self._host[b"module"](self._lua.table_from(answers), name)
 
-    def _answering(self, function: Callable[..., object], *, absent: bool = False) -> object:
-        return answering(function, absent=absent, leave=partial(setattr, self, "_ended"))
-
     def _load(self, name: str, *arguments: object) -> None:
         code = files("llmspellfs.lua").joinpath(f"{name}.lua").read_bytes()
         self._lua.execute(code, *arguments, name=_CHUNK)
+
+
+class _Bound:
+    """The memory that a script's own code may have: *most* bytes of *lua*'s."""
+
+    def __init__(self, lua: Raw) -> None:
+        self._set, self.most = lua.set_max_memory, 0
+
+    def hold(self) -> None:
+        """Have it hold."""
+        self._set(self.most)
+
+    def release(self) -> None:
+        """Let the host have what it needs."""
+        self._set(0)
+
+
+def _end(over: Raw, answers: Answers) -> None:
+    over()
+    answers.close()
 
 
 def _new_runtime(*, bounded: bool) -> Raw:

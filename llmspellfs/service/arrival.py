@@ -13,10 +13,11 @@ from llmspellfs.model.artifact import Attributes, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
 from llmspellfs.model.values import check_text
+from llmspellfs.service import limits
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.parents import settle_parents
 from llmspellfs.service.session_rules import Dirnames, fresh, insert_session
-from llmspellfs.storage import archive_rows, contents, entries, sessions
+from llmspellfs.storage import archive_rows, contents, entries, inodes, sessions
 from llmspellfs.storage.archive_rows import Arrived, Record
 from llmspellfs.storage.batches import NewFile, insert_files
 from llmspellfs.storage.entries import NewEntry
@@ -139,9 +140,8 @@ class _Company:
         if status not in _OPEN or not limit:
             return
         self._open = sessions.count_open(self.tx.db) if self._open is None else self._open
-        if self._open >= limit:
-            raise LimitExceeded("max_sessions", limit)
         self._open += 1
+        limits.check_sessions(limit, self._open)
 
 
 class _Arriving:
@@ -175,7 +175,7 @@ class _Arriving:
     def _shift(self) -> int:
         """Reserve inode numbers for the session, and return what is to be added to those that it comes with."""
         first, last = self._staging.span(self._arrival.s)
-        here = entries.reserve_inos(self._tx.db, last - first + 1)
+        here = inodes.reserve(self._tx.db, last - first + 1)
         if here + last - first > MAX_INO:
             raise LimitExceeded("inode numbers of imported sessions", MAX_INO)
         return here - first
@@ -202,9 +202,7 @@ class _Arriving:
         sessions.insert_row(tx.db, sid, row, seq)
 
     def _check_room(self, files: int) -> None:
-        limit = self._company.engine.config.max_artifacts_per_session
-        if limit and files > limit:
-            raise LimitExceeded("max_artifacts_per_session", limit)
+        limits.check_artifacts(self._company.engine.config, files)
 
     def anew(self, ids: dict[str, str], name: str | None) -> Session:
         """Make a new session with what it had at last; its parent is the one that became of its own, if any did."""
@@ -216,16 +214,16 @@ class _Arriving:
         parent = None if was.parent is None else ids.get(was.parent, was.parent)
         directory = was.dirname if name is None and not sessions.dirname_taken(tx.db, was.dirname) else None
         row = replace(was, name=called, dirname=directory or self._company.dirnames.free(called), parent=parent)
-        inodes = {values[0]: Attributes(*_owned(values)) for values in self._staging.inodes(a.s)}
-        top = inodes[facts["ino"]]
+        owned = {values[0]: Attributes(*_owned(values)) for values in self._staging.inodes(a.s)}
+        top = owned[facts["ino"]]
         own = Ownership(top.mode, top.uid, top.gid)
         made = insert_session(tx, ids[facts["id"]], row, facts["created_by"], own)
         told = {"session": facts["id"], "name": was.dirname, "seq": facts["seq"], "head": facts["head"]}
         tx.journal.append(made.sid, "session.imported", None, name=made.dirname, **{"from": told})
-        self._insert_entries(made, inodes)
+        self._insert_entries(made, owned)
         return fresh(tx, made.sid)
 
-    def _insert_entries(self, made: Session, inodes: dict[int, Attributes]) -> None:
+    def _insert_entries(self, made: Session, owned: dict[int, Attributes]) -> None:
         tx, inos = self._tx, {self._arrival.facts["ino"]: made.ino}
         paths = {made.ino: ""}
         files: list[NewFile] = []
@@ -233,7 +231,7 @@ class _Arriving:
             ino, folder = next(tx.inos), inos[said["folder"]]
             path = paths[folder] + said["name"]
             if said["kind"] == Kind.FILE:
-                files.append(self._new_file(said, folder, path, ino, inodes[said["ino"]]))
+                files.append(self._new_file(said, folder, path, ino, owned[said["ino"]]))
                 if len(files) == _BATCH:
                     insert_files(tx.journal, made.sid, files)
                     files = []
@@ -241,7 +239,7 @@ class _Arriving:
             if said["kind"] == Kind.FOLDER:
                 inos[said["ino"]], paths[ino] = ino, f"{path}/"
             new = new_entry(said, made.sid, folder, ino)
-            entries.insert_inode(tx.db, ino, inodes[said["ino"]])
+            inodes.insert(tx.db, ino, owned[said["ino"]])
             entries.insert(tx.db, new, tx.journal.append(made.sid, _KINDS[new.kind], new.state, name=path))
         if files:
             insert_files(tx.journal, made.sid, files)

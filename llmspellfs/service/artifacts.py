@@ -5,27 +5,37 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, BinaryIO
 
 from llmspellfs.errors import AlreadyExists, InvalidValue, IsAFolder, NotAllowed, NotFound, Vanished
 from llmspellfs.model import numbers
-from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Kind, Ownership
-from llmspellfs.model.event import Origin, read_line
+from llmspellfs.model.artifact import Artifact, ArtifactId, Entry, Ownership
+from llmspellfs.model.event import Origin
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
 from llmspellfs.service import batches, erasure, moves, undelete, versions
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.engine import Engine, Transaction, check_active
+from llmspellfs.service.incoming import Incoming
 from llmspellfs.service.intake import Intake
-from llmspellfs.service.paths import find_entry, path_of, to_artifact, to_artifacts
+from llmspellfs.service.paths import path_of, to_artifact, to_artifacts
 from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.purged import PurgeReport
 from llmspellfs.service.reader import Reader
+from llmspellfs.service.resolution import (
+    deleted_sequence,
+    entry_named,
+    find_artifact,
+    live_row,
+    older_row,
+    past_sequence,
+    purged_sequence,
+)
 from llmspellfs.service.search import Search
 from llmspellfs.service.session_rules import find_place, find_session
 from llmspellfs.service.versions import Given, check_given
-from llmspellfs.storage import contents, entries, journal
-from llmspellfs.storage.index import Connection
+from llmspellfs.storage import contents, entries
 from llmspellfs.storage.ingest import INLINE_LIMIT, Staged
 
 Progress = Callable[[int], None]
@@ -67,16 +77,18 @@ class Artifacts:
         if not isinstance(content, _BYTES) or len(content) > INLINE_LIMIT:
             self._check_before(session, name, replace)
         start = content.tell() if not isinstance(content, _BYTES) and content.seekable() else None
-        try:
-            staged = self._intake.stage(content, progress)
-            return self._commit(session, name, staged, given, replace, by)
-        except Vanished:
-            if not isinstance(content, _BYTES):
-                if start is None:
-                    raise
-                content.seek(start)
-            staged = self._intake.stage(content, progress, trusting=False)
-            return self._commit(session, name, staged, given, replace, by)
+        with nullcontext() if isinstance(content, _BYTES) else Incoming(self._engine):
+            try:
+                staged = self._intake.stage(content, progress)
+                return self._commit(session, name, staged, given, replace, by)
+            except Vanished:
+                if not isinstance(content, _BYTES):
+                    if start is None:
+                        raise
+                    content.seek(start)
+                with Incoming(self._engine):
+                    staged = self._intake.stage(content, progress, trusting=False)
+                    return self._commit(session, name, staged, given, replace, by)
 
     def _commit(
         self, session: str, name: str, staged: Staged, given: Given, may_replace: bool, by: Origin | None
@@ -90,7 +102,7 @@ class Artifacts:
         """Refuse what cannot succeed before much content is taken; the transaction checks again."""
         with self._engine.index.read() as db:
             found = check_active(find_session(db, session))
-            if not may_replace and _lookup(db, found, name) is not None:
+            if not may_replace and entry_named(db, found, name) is not None:
                 raise AlreadyExists("artifact", f"{found.dirname}:{name}")
 
     def _store(
@@ -187,7 +199,7 @@ class Artifacts:
         """Return a reader of *artifact*'s content."""
         if (witness := self._engine.witness) is not None:
             witness.read(artifact)
-        return Reader(self._engine, artifact.content, artifact.content_hash)
+        return Reader(self._engine, artifact.content, artifact.content_hash, artifact.size)
 
     def list(self, session: str, *, limit: int | None = None, offset: int = 0) -> list[Artifact]:
         """Return the session's artifacts by sequence. Raises NotFound, InvalidValue."""
@@ -247,7 +259,7 @@ class Artifacts:
         """Delete the artifact, in any state of its session, and return it as it was; raise NotFound, NotAllowed."""
         with self._engine.write(by, frees=True) as tx:
             owner = find_session(tx.db, session)
-            entry = _live(tx.db, owner, ref)
+            entry = live_row(tx.db, owner, ref)
             if ArtifactId.is_id(ref) and ArtifactId.parse(ref).content_hash != entry.facts.content_hash:
                 raise InvalidValue(ref, f"names an older version; the artifact is at version {entry.facts.version}")
             name = path_of(tx.db, owner.ino, entry.folder, entry.name)
@@ -261,10 +273,10 @@ class Artifacts:
         """
         with self._engine.write(by) as tx:
             owner = tx.active_session(find_session(tx.db, session).sid)
-            sequence = _deleted_sequence(tx.db, owner, ref)
+            sequence = deleted_sequence(tx.db, owner, ref)
             row = undelete.last_row(tx, owner, sequence)
             if ArtifactId.is_id(ref):
-                row = _older(tx.db, owner, ArtifactId.parse(ref)) or row
+                row = older_row(tx.db, owner, ArtifactId.parse(ref)) or row
             is_live = entries.live_of_sequence(tx.db, owner.sid, sequence) is not None
             if is_live and name is None:
                 raise AlreadyExists("artifact", ref)
@@ -275,21 +287,20 @@ class Artifacts:
     def purge(self, session: str, ref: str, *, by: Origin | None = None) -> PurgeReport:
         """Erase every version of the artifact, deleted or not, and content that nothing else uses, for good.
 
-        One of which damage has left nothing but events counts as purged from then on.
+        What was renamed over it goes with it. A name that nothing has now is of the last artifact that left it, unless
+        that has another name now: this raises InvalidValue. One of which damage has left nothing but events counts as
+        purged from then on.
         """
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
-            try:
-                sequence = past_sequence(db, owner, ref)
-                is_there = bool(entries.rows_of_sequence(db, owner.sid, sequence))
-            except NotFound:
-                is_there = False
-            if not is_there:
-                sequence = _lost_sequence(db, owner, ref)
+            sequence = purged_sequence(db, owner, ref)
         return erasure.purge_artifact(self._engine, owner, sequence, by)
 
     def history(self, session: str, ref: str) -> builtins.list[Artifact]:
-        """Return each retained version of the artifact, oldest first; a deleted one's too."""
+        """Return each retained version of the artifact, oldest first; a deleted one's too.
+
+        A name that nothing has now is of the last artifact that left it, however it did.
+        """
         with self._engine.index.snapshot() as db:
             owner = find_session(db, session)
             rows = entries.rows_of_sequence(db, owner.sid, past_sequence(db, owner, ref))
@@ -319,7 +330,7 @@ class Artifacts:
         own = Ownership(0o755, os.getuid(), os.getgid())
         with self._engine.write(by) as tx:
             owner = tx.active_session(find_session(tx.db, session).sid)
-            entry = versions.sealed(tx, owner, _live(tx.db, owner, ref))
+            entry = versions.sealed(tx, owner, live_row(tx.db, owner, ref))
             entry = versions.describe(tx, owner, entry, given)
             path = path_of(tx.db, owner.ino, entry.folder, entry.name)
             if name is not None and name != path:
@@ -333,88 +344,3 @@ class Artifacts:
         """Return the file *entry* of *session* as an artifact."""
         with self._engine.index.read() as db:
             return to_artifacts(db, session, [entry])[0]
-
-
-def _lookup(db: Connection, session: Session, name: str) -> Entry | None:
-    try:
-        return find_entry(db, session, name)
-    except NotFound:
-        return None
-
-
-def _own_id(session: Session, ref: str) -> ArtifactId:
-    parsed = ArtifactId.parse(ref)
-    if parsed.session_id != session.id:
-        raise NotAllowed(f"artifact {ref} belongs to another session than {session.dirname}")
-    return parsed
-
-
-def find_artifact(db: Connection, session: Session, ref: str) -> Artifact:
-    """Return the artifact *ref* (a name or an id) of *session*; raises as `Artifacts.get`."""
-    if not ArtifactId.is_id(ref):
-        entry = find_entry(db, session, ref)
-        if entry.kind is Kind.FOLDER:
-            raise IsAFolder(f"{session.dirname}:{ref}")
-        if entry.kind is Kind.SYMLINK:
-            raise NotFound("artifact", f"{session.dirname}:{ref}")
-        return to_artifact(session.id, ref, entry)
-    parsed = _own_id(session, ref)
-    live = entries.live_of_sequence(db, session.sid, parsed.sequence)
-    if live is None or live.facts.content_hash != parsed.content_hash:
-        live = _older(db, session, parsed) if live is not None else None
-    if live is None:
-        raise NotFound("artifact", ref)
-    return to_artifacts(db, session, [live])[0]
-
-
-def _older(db: Connection, session: Session, parsed: ArtifactId) -> Entry | None:
-    rows = entries.rows_of_sequence(db, session.sid, parsed.sequence)
-    return next((row for row in reversed(rows) if row.facts.content_hash == parsed.content_hash), None)
-
-
-def _live(db: Connection, session: Session, ref: str) -> Entry:
-    """Return the live row of the artifact *ref*, whichever of its versions an id names."""
-    if not ArtifactId.is_id(ref):
-        entry = find_entry(db, session, ref)
-        if entry.kind is Kind.FILE:
-            return entry
-        raise (IsAFolder(ref) if entry.kind is Kind.FOLDER else NotFound("artifact", f"{session.dirname}:{ref}"))
-    parsed = _own_id(session, ref)
-    live = entries.live_of_sequence(db, session.sid, parsed.sequence)
-    if live is None or (live.facts.content_hash != parsed.content_hash and _older(db, session, parsed) is None):
-        raise NotFound("artifact", ref)
-    return live
-
-
-def past_sequence(db: Connection, session: Session, ref: str) -> int:
-    """Return the sequence of the artifact *ref*, live, or else the last that left that name."""
-    if ArtifactId.is_id(ref):
-        return _own_id(session, ref).sequence
-    entry = _lookup(db, session, ref)
-    if entry is not None and entry.kind is Kind.FILE:
-        return entry.facts.sequence
-    return _deleted_sequence(db, session, ref)
-
-
-def _deleted_sequence(db: Connection, session: Session, ref: str) -> int:
-    """Return the sequence of the artifact with the id *ref*, or of the last deleted under that name."""
-    if ArtifactId.is_id(ref):
-        return _own_id(session, ref).sequence
-    event = journal.last_named(db, session.sid, ("artifact.deleted",), ref)
-    if event is None:
-        entry = find_entry(db, session, ref)
-        raise AlreadyExists("artifact", f"{session.dirname}:{ref}") if entry.file else NotFound("artifact", ref)
-    return event.told(int, "sequence")
-
-
-def _lost_sequence(db: Connection, session: Session, ref: str) -> int:
-    """Return the sequence of the artifact *ref*, a name or an id, all of whose rows damage has taken."""
-    from llmspellfs.service.check_rows import lost_events
-
-    for event, _ in lost_events(db, session.sid):
-        told = read_line(event.line)
-        sequence = told.get("sequence")
-        ids = f"{session.id}/{sequence}/{told.get('hash')}"
-        if event.kind.startswith("artifact.") and ref in {told.get("name"), ids} and isinstance(sequence, int):
-            return sequence
-    raise NotFound("artifact", f"{session.dirname}:{ref}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from llmspellfs.errors import InvalidValue, NotSupported, StoreBusy, StoreUnusable
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import backup as storage
-from llmspellfs.storage import contents
+from llmspellfs.storage import contents, scrubbing
 from llmspellfs.storage.backup import Moment
 from llmspellfs.storage.copying import SHARES, Copier, Harm
 from llmspellfs.storage.index import BUSY_SECONDS
@@ -50,6 +50,8 @@ class BackupReport:
     """Chunks of which it has other bytes, as far as they were read: they are not copied."""
     kept: tuple[str, ...] = ()
     """Those of both that the backup has all the same, sound, from an earlier one."""
+    lacking: tuple[str, ...] = ()
+    """Contents, by hash, of which the store's index does not say which chunks they are: it is harmed, see `fsck`."""
 
 
 def back_up(
@@ -62,24 +64,26 @@ def back_up(
     folder = _checked_target(source, Path(target))
     with engine.index.read() as db:
         uuid = storage.store_uuid(db)
+        suspects = {digest.hex() for digest in scrubbing.harmed(db)}
     storage.claim(folder, uuid)
     with opening_turn(Path(folder), BUSY_SECONDS):
         _check_unused(folder)
         storage.release_index(folder)
         run = storage.count_runs(folder)
-        copier = Copier(source, folder, hardlink=hardlink, share=run % SHARES)
+        copier = Copier(source, folder, hardlink=hardlink, share=run % SHARES, suspects=suspects)
         moment, count, harms = _bring_all(engine, folder, run, copier, progress)
         lost = copier.lost()
         copier.sync()
         storage.place_index(folder)
         copier.remove_lost()
+        lacking = tuple(storage.lacking_contents(f"{folder}/{INDEX_NAME}"))
         removed = copier.remove_but(chunk for chunk, _ in storage.named_chunks(f"{folder}/{INDEX_NAME}"))
     missing = tuple(harm.chunk for harm in harms if harm.is_missing)
     harmed = tuple(harm.chunk for harm in harms if not harm.is_missing)
     kept = tuple(harm.chunk for harm in harms if harm.is_kept)
     return BackupReport(
         folder, uuid, moment.event, moment.change, moment.at_ns, count, copier.linked, copier.copied,
-        copier.copied_bytes, removed, lost, missing, harmed, kept,
+        copier.copied_bytes, removed, lost, missing, harmed, kept, lacking,
     )  # fmt: skip
 
 
@@ -124,7 +128,7 @@ def _bring_all(
 def _is_still(engine: Engine, harm: Harm) -> bool:
     """Tell whether the store names the chunk of *harm*, and lacks it if it did.
 
-    It is asked under the write lock, beside which no chunk is erased.
+    It is asked under the write lock, beside which no chunk is erased. Who may only read asks what there is to be read.
     """
-    with engine.index.write() as db:
+    with engine.index.write() if engine.rooms.read_only is None else engine.index.read() as db:
         return contents.has_chunk(db, harm.chunk) and not (harm.is_missing and engine.rooms.blobs.exists(harm.chunk))

@@ -10,21 +10,22 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from llmspellfs.errors import InvalidValue, LimitExceeded, SpellError, Vanished
+from llmspellfs.errors import InvalidValue, SpellError, Vanished
 from llmspellfs.model.artifact import Attributes, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.mime import guess_mime
 from llmspellfs.model.names import split_path
 from llmspellfs.model.session import Session
-from llmspellfs.service import undelete, versions
+from llmspellfs.service import limits, undelete, versions
 from llmspellfs.service.creation import NewSession, checked, create
 from llmspellfs.service.engine import Engine, Transaction, check_active
+from llmspellfs.service.incoming import Incoming
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.paths import Place
 from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.session_rules import Dirnames, find_session
 from llmspellfs.service.versions import DEFAULT_TYPE, Given, check_given
-from llmspellfs.storage import entries
+from llmspellfs.storage import inodes
 from llmspellfs.storage.batches import NewFile, insert_files, place_all, taken_names
 from llmspellfs.storage.contents import Placed
 from llmspellfs.storage.ingest import Staged
@@ -69,9 +70,10 @@ def put_many(
     if not wanted:
         return []
     try:
-        return _commit(engine, session, each(wanted, _Preparing(intake, trusting=True).ready), by)
+        return _commit(engine, session, _prepared(intake, wanted, trusting=True), by)
     except Vanished:
-        return _commit(engine, session, each(wanted, _Preparing(intake, trusting=False).ready), by)
+        with Incoming(engine):
+            return _commit(engine, session, _prepared(intake, wanted, trusting=False), by)
 
 
 def create_many(engine: Engine, items: Iterable[NewSession], by: Origin | None) -> list[Session]:
@@ -96,11 +98,16 @@ def each(items: Iterable[_Item], work: Callable[[_Item], _Made]) -> list[_Made]:
     return made
 
 
-class _Preparing:
-    """Checks the items of a batch, and stages their contents."""
+def _prepared(intake: Intake, wanted: list[NewArtifact], *, trusting: bool) -> list[_Ready]:
+    with intake.together() as gathered:
+        return each(wanted, _Preparing(intake, gathered, trusting=trusting).ready)
 
-    def __init__(self, intake: Intake, *, trusting: bool) -> None:
-        self._intake, self._trusting = intake, trusting
+
+class _Preparing:
+    """Checks the items of a batch, and stages their contents, which are *gathered*."""
+
+    def __init__(self, intake: Intake, gathered: list[Staged], *, trusting: bool) -> None:
+        self._intake, self._gathered, self._trusting = intake, gathered, trusting
         self._kinds: dict[str | None, Given] = {}
         """What a type alone gives, of the types seen so far."""
 
@@ -112,7 +119,9 @@ class _Preparing:
             raise InvalidValue("content", f"expected bytes, not {type(content).__name__}")
         is_plain = mime is description is tags is custom is None
         given = self._of_kind(kind) if is_plain else check_given(kind, mime, description, tags, custom)
-        return _Ready(path, path[: -len(name) - 1], name, self._intake.stage(content, trusting=self._trusting), given)
+        staged = self._intake.stage(content, trusting=self._trusting)
+        self._gathered.append(staged)
+        return _Ready(path, path[: -len(name) - 1], name, staged, given)
 
     def _of_kind(self, kind: str | None) -> Given:
         known = self._kinds.get(kind) if kind is None or isinstance(kind, str) else None
@@ -195,8 +204,7 @@ class _Batch:
 
     def _check_room(self) -> None:
         count = self._tx.journal.touch(self._session.sid).artifact_count + len(self._waiting)
-        if count >= self._limit:
-            raise LimitExceeded("max_artifacts_per_session", self._limit)
+        limits.check_artifacts(self._config, count + 1)
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -204,6 +212,6 @@ class _Batch:
         files, self._waiting = self._waiting, []
         sequence = insert_files(self._tx.journal, self._session.sid, files)
         for folder in {f.folder for f in files}:
-            entries.touch_since(self._tx.db, folder, self._tx.now_ns)
+            inodes.touch_since(self._tx.db, folder, self._tx.now_ns)
         session_id = self._session.id
         self._ids += [f"{session_id}/{number}/{f.content_hash}" for number, f in enumerate(files, sequence)]

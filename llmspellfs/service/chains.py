@@ -6,7 +6,9 @@ or cut its end and the head with it. That shows against anchors, the heads as th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.model.anchors import Anchor, Anchors
@@ -14,6 +16,8 @@ from llmspellfs.model.event import read_line
 from llmspellfs.service.chain import Chain
 from llmspellfs.storage import audit, figures
 from llmspellfs.storage.index import Connection
+
+Lines: TypeAlias = Iterator[audit.Line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,12 @@ def anchors(db: Connection, now_ns: int) -> Anchors:
     return Anchors(figures.store_uuid(db), now_ns, heads)
 
 
-def verify_chain(db: Connection, chain: audit.Chain, anchor: Anchor | None = None) -> ChainReport:
-    """Check *chain*, and that it has the *anchor*'s line."""
+def verify_chain(
+    db: Connection, chain: audit.Chain, anchor: Anchor | None = None, through: Callable[[Lines], Lines] = iter
+) -> ChainReport:
+    """Check *chain*, and that it has the *anchor*'s line; its lines are read *through* what counts them."""
     way, problem = Chain(), None
-    for line in audit.lines(db, chain.sid):
+    for line in through(audit.lines(db, chain.sid)):
         found = next(way.breaks(line, read_line(line.text)), None)
         seq, problem = way.seq + 1, None if found is None else found.problem
         way.pass_by(line)

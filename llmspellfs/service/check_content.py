@@ -11,11 +11,12 @@ from contextlib import closing
 from blake3 import blake3
 
 from llmspellfs.errors import Corrupt, SpellError
-from llmspellfs.service.check_findings import Findings, Progress
+from llmspellfs.model.shown import count
+from llmspellfs.service.check_findings import Findings
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import audit, audit_content, audit_files, contents
 from llmspellfs.storage.audit_content import Whole
-from llmspellfs.storage.audit_files import Blob
+from llmspellfs.storage.audit_files import Blob, Orphan
 from llmspellfs.storage.codec import decode_checked
 from llmspellfs.storage.content import ChunkCache, ChunkRef
 
@@ -31,21 +32,16 @@ class ContentCheck:
         self._bad: dict[int, str] = {}
         """What is wrong with a chunk, by its kid; less than 0: an inline content's cid."""
         self._told: set[int] = set()
-        self._total = self._done = 0
 
-    def everything(self, progress: Progress | None) -> int:
-        """Read all content and tell *progress* of the bytes; return how many contents there are."""
-        count, total = audit_content.content_bytes(self._db)
-        self._total = total or 1
+    def everything(self) -> int:
+        """Read all content; return how many contents there are."""
         with closing(ChunkCache(_CACHE_BYTES)) as cache:
             for whole in audit.told(audit_content.wholes(self._db), self._found.unreadable):
                 self._content(whole, cache)
-                self._done += whole.size if isinstance(whole.size, int) else 0
-                if progress is not None:
-                    progress(self._done, self._total)
+                self._found.course.advance(whole.size if isinstance(whole.size, int) else 0)
             for ref in audit.told(contents.loose_chunks(self._db), self._found.unreadable):
                 self._loose(ref, cache)
-        return count
+        return self.count()
 
     def count(self) -> int:
         """Return how many contents there are, without reading any."""
@@ -56,8 +52,11 @@ class ContentCheck:
         path = self._engine.rooms.path
         if path is None:
             return
+        orphans = list[Orphan]()
         for blob in audit.told(audit_files.blobs(self._db, str(path)), self._found.unreadable):
-            if not isinstance(blob, Blob):
+            if isinstance(blob, Orphan):
+                orphans.append(blob)
+            elif not isinstance(blob, Blob):
                 self._found.add(blob.kind, blob.path, blob.what, is_note=True)
             elif blob.length is None or blob.length < 0:
                 self._chunk_is_bad(
@@ -65,6 +64,17 @@ class ContentCheck:
                 )
             elif blob.length != blob.stored_size:
                 self._other_length(blob, blob.length)
+
+        self._note_orphans(orphans)
+
+    def _note_orphans(self, orphans: list[Orphan]) -> None:
+        """Note the files that no row names: a write that was cut short leaves dozens."""
+        if orphans:
+            where = orphans[0].path if len(orphans) == 1 else "blobs"
+            files = "" if len(orphans) == 1 else f"{len(orphans)} files of "
+            goes = self._found.goes("`gc` removes them, an hour old or as old as its --grace says")
+            size = count(sum(one.length for one in orphans), "byte")
+            self._found.add("orphan", where, f"{files}{size} that no row names: {goes}", is_note=True)
 
     def _other_length(self, blob: Blob, length: int) -> None:
         """Read a file of another length: it may have been written by a process with another threshold."""

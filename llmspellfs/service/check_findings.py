@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from llmspellfs.storage import audit, audit_rows
-from llmspellfs.storage.audit_rows import Flaw
+from llmspellfs.service.check_progress import Course
+from llmspellfs.service.kept import Kept, why_kept
+from llmspellfs.storage import audit, audit_rows, audit_spots, audit_types
 from llmspellfs.storage.index import Connection
+from llmspellfs.storage.invariants import Flaw
 
-Progress = Callable[[int, int], None]
 _SESSION = re.compile(r"\bsession ([0-9a-f]{8}-[0-9a-f-]{27})(:)?")
 MOST_OF_A_KIND = 10_000
 """Findings of one kind that are told one by one; the rest are counted."""
 
 
+LOSS = "loss"
+"""The kind of a note that says that the index has lost events."""
 _OF_CONTENT = (
     "content that is lost here comes back with `fsck --repair --from BACKUP`, or when the same file is stored once"
     " more and --repair said again; without either it is lost for good: `artifact purge` of what is harmed ends this"
@@ -30,12 +34,23 @@ _OF_TRAILS = (
     "a trail is never rewritten, and a broken one stays broken: `session fork` makes a session that goes on with a"
     " sound one, and the other stays as evidence"
 )
+_OF_LOSS = (
+    "where the index has lost events, rows are gone with them: `llmspellfs restore-store BACKUP --to DIR` makes a whole"
+    " store of a backup, beside this one"
+)
+_OF_HIDDEN = (
+    "commits that a WAL hid, and without which the store has gone on, are lost: what they said stays in that WAL, of"
+    " which is told until you remove its folder in `quarantine`"
+)
 _ADVICE = (
+    (frozenset({LOSS}), _OF_LOSS),
     (frozenset({"chunk", "bytes", "content"}), _OF_CONTENT),
     (frozenset({"event", "row", "validity"}), _OF_HISTORY),
     (frozenset({"chain"}), _OF_TRAILS),
+    (frozenset({"hidden"}), _OF_HIDDEN),
 )
 """What ends a problem that a repair has left, by its kinds."""
+_FIRST = "`llmspellfs fsck --repair` mends what can be (unmount the store first)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +141,10 @@ class FsckReport:
         """What is to be done about what is wrong now, as lines."""
         if self.ok:
             return ()
-        if not self.is_repair:
-            return ("`llmspellfs fsck --repair` mends what can be (unmount the store first)",)
-        kinds = {problem.kind for problem in self.found if not problem.is_note and not problem.repaired}
-        return tuple(line for about, line in _ADVICE if kinds & about)
+        told = (problem for problem in self.found if problem.kind == LOSS or not problem.is_note)
+        kinds = {problem.kind for problem in told if not problem.repaired}
+        lines = tuple(line for about, line in _ADVICE if kinds & about)
+        return lines if self.is_repair else (_FIRST, *(f"what that leaves: {line}" for line in lines))
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -141,14 +156,26 @@ class FsckReport:
         }  # fmt: skip
 
 
-@dataclass(slots=True)
+@dataclass
 class Findings:
-    """What a check has found so far in the store that *db* shows."""
+    """What a check has found so far in the store that *db* shows, and how far its *course* is."""
 
     db: Connection
+    root: Path | None = None
+    """Where the store is."""
+    course: Course = field(default_factory=lambda: Course(None))
     problems: dict[Problem, None] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     _names: dict[str, str] | None = None
+
+    @functools.cached_property
+    def kept(self) -> Kept | None:
+        """Why `gc` takes no content of this store, None where it does."""
+        return why_kept(self.db, self.root)
+
+    def goes(self, how: str) -> str:
+        """Return *how* `gc` takes what is in no use, or that it does not."""
+        return how if self.kept is None else "`gc` leaves all content where it is"
 
     def flaw(self, flaw: Flaw) -> None:
         """Add *flaw*, with the artifacts that it harms."""
@@ -189,11 +216,11 @@ class Findings:
     def harmed_by(self, column: str, key: object) -> tuple[Harm, ...]:
         """Return the artifacts whose row's *column* is *key*, or that are in a folder or session (`Flaw`)."""
         if column == "below":
-            spots = audit.spots_below(self.db, int(str(key)))
+            spots = audit_spots.spots_below(self.db, int(str(key)))
         elif column == "session":
-            spots = audit.spots_of_session(self.db, int(str(key)))
+            spots = audit_spots.spots_of_session(self.db, int(str(key)))
         else:
-            spots = audit.spots(self.db, column, key)
+            spots = audit_spots.spots(self.db, column, key)
         found = audit.told(spots, _nothing)
         return tuple(dict.fromkeys(Harm(f"{spot.dirname}:{spot.path}", spot.version, spot.is_live) for spot in found))
 
@@ -201,6 +228,11 @@ class Findings:
         """Add what rows must not be among each other."""
         for flaw in audit_rows.flaws(self.db, self.unreadable):
             self.flaw(flaw)
+
+    def types(self) -> None:
+        """Add the cells of another type than their columns'."""
+        for stray in audit.told(audit_types.strays(self.db), self.unreadable):
+            self.flaw(stray.flaw)
 
     def unreadable(self, why: str) -> None:
         """Add that the index could not be read to its end."""

@@ -30,7 +30,7 @@ def check_entries(found: Findings) -> None:
     """Hold each row of a tree against its events."""
     names = {chain.sid: chain.dirname for chain in audit.told(iter(audit.chains(found.db)), found.unreadable)}
     shifts = audit.shifts(found.db)
-    for row in audit.told(audit.entry_rows(found.db), found.unreadable):
+    for row in found.course.through(audit.told(audit.entry_rows(found.db), found.unreadable)):
         where = f"{names.get(row.entry.sid, '?') if row.entry else '?'}:{row.name}"
         for what in _entry_problems(row, shifts):
             found.add("row", where, what, found.harmed_by("eid", row.eid), key=row.eid)
@@ -89,7 +89,7 @@ def as_hashed(new: NewEntry, seq: int, shifts: Shifts) -> dict[str, Any]:
 
 def check_sessions(found: Findings) -> None:
     """Hold each row of sessions' own fields against its event."""
-    for row in audit.told(audit.session_rows(found.db), found.unreadable):
+    for row in found.course.through(audit.told(audit.session_rows(found.db), found.unreadable)):
         state = line_fields(row.line).get("state")
         if row.session is None:
             what = f"its row ({row.rid}) cannot be read"

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmspellfs.errors import Corrupt
+from llmspellfs.model.shown import count
 from llmspellfs.service.chains import ChainReport, verify_chain
 from llmspellfs.service.check_content import ContentCheck
-from llmspellfs.service.check_findings import Findings, FsckReport, Problem, Progress
+from llmspellfs.service.check_findings import LOSS, Findings, FsckReport, Problem
+from llmspellfs.service.check_progress import Course, Progress
 from llmspellfs.service.check_rows import (
     check_entries,
     check_events,
@@ -35,7 +37,7 @@ def fsck(engine: Engine, progress: Progress | None = None, *, quick: bool = Fals
 
 def _fsck(engine: Engine, progress: Progress | None, *, quick: bool) -> FsckReport:
     with engine.index.snapshot() as lent, audit.lenient(lent) as db:
-        found = Findings(db)
+        found = Findings(db, engine.rooms.path, course := Course(progress))
         lacking = audit_schema.gone(db)
         for line in lacking:
             found.unreadable(line)
@@ -43,24 +45,39 @@ def _fsck(engine: Engine, progress: Progress | None, *, quick: bool) -> FsckRepo
             return FsckReport(found.all(), 0, 0, 0, 0)
         for line in audit.integrity(db, quick=quick):
             found.unreadable(line)
-        reports = list(audit.told(iter(_chains(db, found)), found.unreadable))
-        found.rows()
-        _check_rows(found)
-        content = ContentCheck(engine, found)
-        content.files()
-        total = content.count() if quick else content.everything(progress)
-        chunks = contents.count_chunks(db)
-        _note_unused(found)
-        _check_folder(engine, found)
-        if not quick:
-            check_text_within(found)
-    events = sum(report.events for report in reports)
-    return FsckReport(found.all(), len(reports), events, total, chunks)
+        found.types()
+        try:
+            report = _look(engine, found, quick=quick)
+        except audit.HARMED:
+            if not found.counts["type"]:
+                raise
+            found.unreadable("more can be asked once its values have their columns' types")
+            report = FsckReport(found.all(), 0, 0, 0, 0)
+        course.end()
+    return report
+
+
+def _look(engine: Engine, found: Findings, *, quick: bool) -> FsckReport:
+    """Check all that takes an index with its tables, and return the report."""
+    rows, size = audit.count_checked(found.db)
+    found.course.expect(rows=rows, size=0 if quick else size)
+    reports = list(audit.told(iter(_chains(found.db, found)), found.unreadable))
+    found.rows()
+    _check_rows(found)
+    content = ContentCheck(engine, found)
+    content.files()
+    total = content.count() if quick else content.everything()
+    chunks = contents.count_chunks(found.db)
+    _note_unused(found)
+    _check_folder(engine, found)
+    if not quick:
+        check_text_within(found)
+    return FsckReport(found.all(), len(reports), sum(report.events for report in reports), total, chunks)
 
 
 def _chains(db: Connection, found: Findings) -> Iterator[ChainReport]:
     for chain in audit.chains(db):
-        report = verify_chain(db, chain)
+        report = verify_chain(db, chain, through=found.course.through)
         if report.problem is not None:
             found.add("chain", report.dirname, report.problem, key=chain.sid)
         yield report
@@ -77,9 +94,17 @@ def _check_rows(found: Findings) -> None:
 
 
 def _note_unused(found: Findings) -> None:
-    for kind, count, what in audit_rows.unused(found.db):
-        if count:
-            found.add(kind, "store", f"{count} {what}", is_note=True)
+    """Note what is in no use now, and what becomes of it."""
+    for one in audit_rows.unused(found.db):
+        if one.number:
+            them = "it" if one.number == 1 else "them"
+            goes = found.goes(f"`gc` marks {them}, and removes {them} past its --grace")
+            then = f": {goes}" if one.kind == "loose" else ""
+            found.add(one.kind, "store", f"{count(one.number, one.noun)} {one.which}{then}", is_note=True)
+    if found.kept is not None:
+        found.add(
+            LOSS if found.kept.is_lost else "kept", "gc", f"it collects no content: {found.kept.why}", is_note=True
+        )
 
 
 def _check_folder(engine: Engine, found: Findings) -> None:
@@ -87,5 +112,7 @@ def _check_folder(engine: Engine, found: Findings) -> None:
         return
     for strange in audit_files.exposed(str(engine.rooms.path)):
         found.add(strange.kind, strange.path, strange.what)
+    for strange, is_lost in audit_files.hidden_commits(str(engine.rooms.path)):
+        found.add(strange.kind, strange.path, strange.what, is_note=not is_lost)
     for strange in audit_files.leftovers(str(engine.rooms.path)):
         found.add(strange.kind, strange.path, strange.what, is_note=True)

@@ -10,7 +10,7 @@ from llmspellfs.storage import erasing, spool, stale
 
 WAL_PATIENCE = 5.0
 """Seconds to wait for readers to let go of the WAL."""
-LATER = "it is done once for many purges"
+HELD = "readers hold its WAL"
 
 
 def rewrite(engine: Engine, own: Collection[int] = (), *, is_patient: bool = False) -> tuple[int, str | None]:
@@ -41,7 +41,7 @@ def clear(engine: Engine, *, is_patient: bool = False) -> str | None:
             return why
         with engine.index.read() as db:
             if not erasing.empty_wal(db, WAL_PATIENCE):
-                return "readers hold its WAL"
+                return HELD
         with engine.write(durable=True, frees=True) as tx:
             stale.forget(tx.db, noted)
     except SpellError as error:

@@ -19,10 +19,10 @@ from llmspellfs.model.linediff import unified
 from llmspellfs.model.names import split_path
 from llmspellfs.model.point import parse_point
 from llmspellfs.model.session import Session
-from llmspellfs.service.artifacts import find_artifact
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.moments import Moment, find_moment, resolve
 from llmspellfs.service.reader import Reader
+from llmspellfs.service.resolution import find_artifact
 from llmspellfs.service.session_rules import find_place, find_session
 from llmspellfs.service.states import entry_at, walk
 from llmspellfs.storage import entries, past, sessions
@@ -149,7 +149,7 @@ def _lines(engine: Engine, entry: Entry | None) -> list[str] | None:
         return _split(entry.target or "")
     if entry.file.size > MAX_TEXT:
         return None
-    content = Reader(engine, entry.file.content, entry.file.content_hash).read_at(0, entry.file.size)
+    content = Reader(engine, entry.file.content, entry.file.content_hash, entry.file.size).read_at(0, entry.file.size)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

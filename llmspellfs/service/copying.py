@@ -95,7 +95,7 @@ def _copy_entries(
 
 def _copy_file(source: Engine, path: str, entry: Entry, target: Store, made: Session, by: Origin | None) -> None:
     f = entry.facts
-    with Reader(source, f.content, f.content_hash) as reader:
+    with Reader(source, f.content, f.content_hash, f.size) as reader:
         target.artifacts.put(
             made.id, path, cast("BinaryIO", _Source(reader)), artifact_type=f.artifact_type, mime_type=f.mime_type,
             description=f.description, tags=f.tags, custom=f.custom, by=by,

@@ -17,7 +17,7 @@ from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session
 from llmspellfs.service.changes import Changes
 from llmspellfs.service.quota import quota_of
-from llmspellfs.storage import entries, inherited, sessions
+from llmspellfs.storage import inherited, inodes, sessions
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.opening import Rooms
@@ -137,7 +137,7 @@ class Engine:
             if len(self._spare) < count:
                 batch = max(_INO_BATCH, count)
                 with self.index.write() as db:
-                    first = entries.reserve_inos(db, batch)
+                    first = inodes.reserve(db, batch)
                 self._spare.extend(range(first, first + batch))
             self._ino_pid = os.getpid()
 
@@ -158,7 +158,7 @@ class Engine:
         while (ino := self._take_ino()) is not None:
             yield ino
         while True:
-            first = entries.reserve_inos(db, _INO_MORE)
+            first = inodes.reserve(db, _INO_MORE)
             yield from range(first, first + _INO_MORE)
 
     def _take_ino(self) -> int | None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from blake3 import blake3
 
-from llmspellfs.errors import Corrupt, InvalidValue, LimitExceeded, NotFound
+from llmspellfs.errors import Corrupt, InvalidValue, LimitExceeded, NoSpace, NotFound
 from llmspellfs.model.archive import LIVE, MANIFEST, MAX_MANIFEST, PAST, Manifest, Part, Plan, content_name
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import canonical
 from llmspellfs.service.engine import Engine
+from llmspellfs.service.incoming import Outgoing
 from llmspellfs.service.session_rules import find_session
 from llmspellfs.service.verifying import Verification
 from llmspellfs.service.versions import seal_all
@@ -65,7 +66,7 @@ def export(
     if history and not metadata:
         raise InvalidValue("metadata", "history is verified with its metadata: leave out both, or neither")
     _seal(engine, refs)
-    with engine.index.snapshot() as db, ExitStack() as stack:
+    with _kept(engine), engine.index.snapshot() as db, ExitStack() as stack:
         found = sorted({s.id: s for s in (find_session(db, ref) for ref in refs)}.values(), key=lambda s: s.id)
         if not found:
             raise NotFound("session", "")
@@ -78,6 +79,15 @@ def export(
         _write(engine, db, file, packed, progress)
     size = packed.manifest.content_bytes
     return ExportReport(tuple((s.id, s.dirname) for s in found), len(packed.whole), size)
+
+
+@contextmanager
+def _kept(engine: Engine) -> Iterator[None]:
+    """Keep garbage collection from what is exported; where a full disk has no room to note that, it goes on without."""
+    with ExitStack() as stack:
+        with suppress(NoSpace):
+            stack.enter_context(Outgoing(engine))
+        yield
 
 
 def _seal(engine: Engine, refs: Sequence[str]) -> None:

@@ -6,18 +6,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from llmspellfs.config import Config
-from llmspellfs.errors import LimitExceeded
 from llmspellfs.model.artifact import Attributes, Entry, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session, Status
 from llmspellfs.model.values import check_text
+from llmspellfs.service import limits
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.moments import Moment, find_moment, present
 from llmspellfs.service.session_rules import check_limit, dirname_of, fresh, insert_session
 from llmspellfs.service.states import granted, walk
 from llmspellfs.service.versions import seal_all
-from llmspellfs.storage import entries, past
+from llmspellfs.storage import entries, inodes, past
 from llmspellfs.storage.batches import NewFile, insert_files
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.sessions import SessionRow
@@ -38,7 +37,7 @@ def fork(engine: Engine, ref: str, name: str, created_by: str | None, by: Origin
             rows = granted(tx.db, origin, moment)
         made = _make_session(tx, origin, moment, (session_id, name, created_by))
         copied = _copy_entries(tx, origin, rows, made)
-        _check_room(engine.config, copied)
+        limits.check_artifacts(engine.config, copied)
         told = {"session": origin.id, "name": origin.dirname, "seq": moment.seq}
         tx.journal.append(made.sid, "session.forked", None, name=made.dirname, **{"from": told})
         return fresh(tx, made.sid)
@@ -50,7 +49,7 @@ def _make_session(tx: Transaction, origin: Session, moment: Moment, new: tuple[s
     row = SessionRow(
         name, dirname_of(tx, name), then.description, Status.ACTIVE, then.tags, then.metadata, origin.id, None, None
     )
-    top = entries.load_inode(tx.db, origin.ino)
+    top = inodes.load(tx.db, origin.ino)
     own = Ownership(0o755, os.getuid(), os.getgid()) if top is None else Ownership(top.mode, top.uid, top.gid)
     return insert_session(tx, session_id, row, created_by, own)
 
@@ -91,12 +90,6 @@ _KINDS = {Kind.FOLDER: "folder.created", Kind.SYMLINK: "symlink.created"}
 
 def _insert(tx: Transaction, new: NewEntry, a: Attributes, path: str) -> None:
     own = Attributes(a.mode, a.uid, a.gid, a.mtime_ns, tx.now_ns, a.atime_ns)
-    entries.insert_inode(tx.db, new.ino, own)
+    inodes.insert(tx.db, new.ino, own)
     seq = tx.journal.append(new.sid, _KINDS[new.kind], new.state, name=path)
     entries.insert(tx.db, new, seq)
-
-
-def _check_room(config: Config, count: int) -> None:
-    limit = config.max_artifacts_per_session
-    if limit and count > limit:
-        raise LimitExceeded("max_artifacts_per_session", limit)

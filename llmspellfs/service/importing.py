@@ -67,14 +67,14 @@ def import_archive(
         arrivals = verification.sessions()
         with Unplaced(engine, intake, staging) as unplaced:
             taking = None if dry_run else unplaced
-            known = reading.contents(verification, taking, live_only=not keeps, progress=progress)
+            came = reading.contents(verification, taking, live_only=not keeps, progress=progress)
             if dry_run:
                 found = tuple(Imported(p.id, p.dirname, p.id, p.seq if keeps else 0) for p in manifest.sessions)
             else:
                 unplaced.place()
                 found = arrive(engine, staging, arrivals, name=name, keeps=keeps, by=by)
                 unplaced.keep()
-    return ImportReport(found, keeps, manifest.contents, manifest.content_bytes, known, dry_run)
+    return ImportReport(found, keeps, came.number, came.size, came.known, dry_run)
 
 
 def _refuse_known(engine: Engine, plans: Sequence[Plan]) -> None:
@@ -82,6 +82,15 @@ def _refuse_known(engine: Engine, plans: Sequence[Plan]) -> None:
     with engine.index.read() as db:
         for plan in plans:
             refuse_known(db, plan.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """The *number* of contents that sessions have of an archive, and their bytes; those *known* the store had."""
+
+    number: int
+    size: int
+    known: int
 
 
 class _Reading:
@@ -114,23 +123,24 @@ class _Reading:
 
     def contents(
         self, verification: Verification, unplaced: Unplaced | None, *, live_only: bool, progress: Progress | None
-    ) -> int:
-        """Read every content, and give those that are wanted to *unplaced*; return how many the store had already."""
+    ) -> _Came:
+        """Read every content, and give those that are wanted to *unplaced*; return what is wanted."""
         verification.contents()
         m = self._manifest
-        count = known = done = 0
+        count = number = size = known = done = 0
         while (member := self._reader.next()) is not None:
             digest = model.content_hash(member.name)
             is_live = verification.content(member.name, digest, member.size)
             self._refuse_large(member)
-            is_wanted = unplaced is not None and (is_live or not live_only)
+            is_wanted = is_live or not live_only
             known += self._content(member, digest, unplaced if is_wanted else None)
+            number, size = number + is_wanted, size + member.size * is_wanted
             count, done = count + 1, done + member.size
             if progress is not None:
                 progress(done, m.content_bytes)
         if count != m.contents:
             raise refuse("tar", f"{m.contents - count} contents are missing")
-        return known
+        return _Came(number, size, known)
 
     def _refuse_large(self, member: Member) -> None:
         limit = self._engine.config.max_artifact_size

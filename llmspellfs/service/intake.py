@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import BinaryIO
 
 from llmspellfs.errors import InvalidValue, NotFound, SpellError
-from llmspellfs.service import erasure
+from llmspellfs.service import unlinking
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import contents, disk, former, inherited
+from llmspellfs.service.incoming import Incoming
+from llmspellfs.storage import contents, disk, following
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.disk import Buffer
-from llmspellfs.storage.ingest import INLINE_LIMIT, Check, Ingest, Room, Staged, stage_bytes
+from llmspellfs.storage.ingest import INLINE_LIMIT, Check, Ingest, Room, Staged, Written, stage_bytes, written
+from llmspellfs.storage.lost import sync
 from llmspellfs.storage.read_back import ReadBack
 from llmspellfs.storage.spool import SpoolFile
 
@@ -59,7 +61,6 @@ class Intake:
         """Work on *engine*'s store."""
         self._engine = engine
         self._read_back = ReadBack(engine.rooms.blobs)
-        self._losing = inherited.lock()
 
     def stage(
         self, content: bytes | BinaryIO, progress: Callable[[int], None] | None = None, *, trusting: bool = True
@@ -88,14 +89,31 @@ class Intake:
             self.take_back(ingest.abandon())
             raise
 
-    def take_back(self, chunks: Iterable[str]) -> None:
+    @contextmanager
+    def together(self) -> Iterator[list[Staged]]:
+        """Give the list in which contents are gathered that are staged one by one for a transaction.
+
+        Where one of them is refused, what was written for those before it is unlinked.
+        """
+        gathered: list[Staged] = []
+        try:
+            yield gathered
+        except BaseException:
+            self.take_back(written(gathered))
+            raise
+
+    def take_back(self, chunks: Iterable[Written]) -> None:
         """Unlink the files of *chunks* that no row names, since what they were written for was abandoned.
 
         Who relies on one meanwhile finds that it is gone, and stores it anew; what cannot be unlinked is left to
         garbage collection.
         """
         with suppress(SpellError):
-            erasure.unlink_chunks(self._engine, sorted(set(chunks)), put_before_ns=time.time_ns())
+            unlinking.take_back(self._engine, chunks)
+
+    def incoming(self) -> Incoming:
+        """Return what has content, that is staged a second time, kept until it is named, whatever others take back."""
+        return Incoming(self._engine)
 
     def begin(self, *, trusting: bool = True) -> Ingest:
         """Return an ingest to feed; one owner at a time. *trusting* as for `stage`."""
@@ -119,59 +137,50 @@ class Intake:
         spool = self._engine.rooms.spool
         return "memory" if spool is None else spool.name
 
-    def spool_file(
-        self, session_id: str | None, name: str, *, ino: int | None = None, sequence: int | None = None
-    ) -> SpoolFile | MemoryFile:
-        """Return an empty file for bytes that are meant for *name* in *session_id*; raise NoSpace, NotFound.
-
-        *ino* and *sequence* are the inode and the artifact that they are of, where there is one; one that was purged
-        takes no more.
-        """
+    def spool_file(self, meant_for: Destination) -> SpoolFile | MemoryFile:
+        """Return an empty file for bytes that are *meant_for*; raise NoSpace, and NotFound where that was purged."""
         spool = self._engine.rooms.spool
         if spool is None:
             return MemoryFile()
         file = spool.new()
-        file.describe(session_id, name, ino=ino, sequence=sequence)
-        if sequence is not None and self._is_erased(session_id, sequence):  # a purge that comes later finds the file
+        file.describe(meant_for)
+        if (
+            meant_for.sequence is not None and self._current(meant_for) is None
+        ):  # a purge that comes later finds the file
             file.discard()
-            raise NotFound("artifact", name)
+            raise NotFound("artifact", str(meant_for.name))
         return file
 
-    def lose(
-        self,
-        source: str | bytes,
-        session_id: str | None,
-        name: str,
-        why: str,
-        *,
-        ino: int | None = None,
-        sequence: int | None = None,
-    ) -> str | None:
+    def lose(self, source: str | bytes, meant_for: Destination, why: str) -> str | None:
         """Keep bytes, or a file of the spool (moved), in lost+found; return the item's id.
 
-        None in memory, and where the session, or the artifact, was purged: nothing of it is kept. *ino* and *sequence*
-        as for `spool_file`. Raises NoSpace, and LimitExceeded where lost+found holds as much as a quota allows.
+        It is said to be for what *meant_for* is by now. None in memory, and where the session, or the artifact, was
+        purged: nothing of it is kept. Raises NoSpace, and LimitExceeded where lost+found holds as much as a quota
+        allows.
         """
         lost, quota = self._engine.rooms.lost, self._engine.quota
-        if lost is None or self._is_erased(session_id, sequence):
+        now_for = self._current(meant_for)
+        if lost is None or now_for is None:
             return None
-        with self._losing:
+        if isinstance(source, str):
+            sync(source)
+        with nullcontext() if quota is None else lost.turn(self._engine.index.busy_seconds):
             if quota is not None:
                 size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
-                quota.check_lost(lost.list(), session_id, size)
-            item = lost.add(source, session_id, name, why, self._engine.now(), ino=ino, sequence=sequence)
-        if self._is_erased(session_id, sequence):  # since: the purge may have looked before the item was there
+                quota.check_lost(lost.list(), now_for.session, size)
+            item = lost.add(source, now_for, why, self._engine.now(), is_synced=True)
+        if self._current(now_for) is None:  # since: the purge may have looked before the item was there
             lost.wipe([item])
             return None
         return item
 
-    def _is_erased(self, session_id: str | None, sequence: int | None) -> bool:
-        """Tell whether it is known that the session, or the artifact, was purged."""
+    def _current(self, told: Destination) -> Destination | None:
+        """Return what *told* is by now, None where it is known that it was purged."""
         try:
             with self._engine.index.read() as db:
-                return former.is_erased(db, session_id, sequence)
+                return following.current(db, told)
         except SpellError:
-            return False
+            return told
 
     def _known(self, chunk_hash: bytes) -> Check | None:
         with self._engine.index.read() as db:

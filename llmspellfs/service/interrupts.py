@@ -31,6 +31,8 @@ class _Interrupt(KeyboardInterrupt):
 
     last: ClassVar[ref[_Interrupt] | None] = None
     raised: ClassVar[float] = 0
+    is_heard: ClassVar[bool] = False
+    """Whether alarms are this module's: at the end of a block one may come between its last step and the next."""
 
     def __init__(self) -> None:
         """Be the last one that was raised."""
@@ -48,17 +50,21 @@ class _Interrupt(KeyboardInterrupt):
 def heard() -> Iterator[None]:
     """Have Control-C, or SIGALRM, interrupt what the block does, with KeyboardInterrupt."""
     _Interrupt.last = None
+    _Interrupt.is_heard = True
     timer = signal.setitimer(signal.ITIMER_REAL, 0)
     before = [signal.signal(number, _interrupt) for number in _SIGNALS]
     try:
         yield
     finally:
+        _Interrupt.is_heard = False
         signal.setitimer(signal.ITIMER_REAL, *timer)
         for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if number == signal.SIGALRM and not _Interrupt.is_heard:
+        return
     signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)  # to see that it arrives
     if _is_no_place(frame) or (number == signal.SIGALRM and _Interrupt.is_on_its_way()):
         return

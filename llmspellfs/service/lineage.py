@@ -13,9 +13,9 @@ from llmspellfs.model.artifact import ArtifactId
 from llmspellfs.model.lineage import Branch, Lineage, Link, Named, Node
 from llmspellfs.model.run import Run
 from llmspellfs.model.session import Session
-from llmspellfs.service.artifacts import past_sequence
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.paths import path_of
+from llmspellfs.service.resolution import past_sequence
 from llmspellfs.service.session_rules import find_place
 from llmspellfs.storage import entries, journal, past, sessions
 from llmspellfs.storage.index import Connection

@@ -41,7 +41,9 @@ class Mending:
         kinds = {problem.kind for problem in problems}
         with self._engine.write(durable=True, frees=True) as tx, audit.lenient(tx.db):
             # Numbers first: the journal goes on from them, and rows know each other by the ids of sessions.
-            done = mending_history.lost_sessions(tx.db) + mending_history.trails(tx.db)
+            done = mending_history.lost_sessions(tx.db)
+            done += mending_trail.places(tx.db, self._quarantine.keep_row) if kinds & {"chain", "session"} else []
+            done += mending_history.trails(tx.db)
             done += mending_trail.identities(tx.db, self._quarantine.keep_row)
             done += mending_history.tops(tx.db, self._quarantine.keep_row) if kinds & {"inode", "folder"} else []
             done += mending_trail.orders(tx.db, self._quarantine.keep_row) if "order" in kinds else []
@@ -93,7 +95,8 @@ class Mending:
             if found is None and cid is not None and self._content.whole_hash(tx.db, cid) == digest:
                 evidence.add_content(tx.db, cid, digest)
                 found = cid
-            found = found or evidence.content_from_files(tx.db, str(self._engine.rooms.path), digest, self._backup)
+            if found is None:
+                found = evidence.content_from_files(tx.db, str(self._engine.rooms.path), digest, self._backup)
             if found is not None:
                 mending_rows.set_content(tx.db, eid, found)
                 done.append(Done("content", f"row {eid} has the content {told} again", None))

@@ -15,7 +15,7 @@ from llmspellfs.model.session import Session
 from llmspellfs.service.engine import Transaction
 from llmspellfs.service.paths import Place, path_of
 from llmspellfs.service.versions import DEFAULT_TYPE, check_room, inserted, sealed
-from llmspellfs.storage import entries
+from llmspellfs.storage import entries, inodes
 from llmspellfs.storage.entries import NewEntry
 
 NOUNS = {Kind.FILE: "artifact", Kind.FOLDER: "folder", Kind.SYMLINK: "symlink"}
@@ -34,7 +34,7 @@ def take_out(tx: Transaction, session: Session, entry: Entry) -> Entry:
         entry = sealed(tx, session, entry)
     seq = tx.journal.append(session.sid, f"{NOUNS[entry.kind]}.deleted", None, **_told(tx, session, entry))
     _end(tx, entry, seq)
-    entries.touch_inode(tx.db, entry.folder, tx.now_ns)
+    inodes.touch(tx.db, entry.folder, tx.now_ns)
     return entry
 
 
@@ -59,9 +59,9 @@ def rename(tx: Transaction, config: Config, session: Session, entry: Entry, to: 
     elif target is not None:
         remove(tx, to, target)
         target = None
-    entries.touch_inode(tx.db, entry.folder, tx.now_ns)
-    entries.touch_inode(tx.db, place.folder, tx.now_ns)
-    entries.touch_ctime(tx.db, entry.ino, tx.now_ns)
+    inodes.touch(tx.db, entry.folder, tx.now_ns)
+    inodes.touch(tx.db, place.folder, tx.now_ns)
+    inodes.touch_ctime(tx.db, entry.ino, tx.now_ns)
     if session.sid == to.sid:
         return _rename_within(tx, session, entry, place, target)
     here = path_of(tx.db, session.ino, entry.folder, entry.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, NotFound
+from llmspellfs.errors import AlreadyExists, IsAFolder, NotAFolder, NotFound, StoreBusy
 from llmspellfs.model.artifact import Attributes, Dirent, Entry, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.names import CONTROL, check_component
@@ -18,7 +18,7 @@ from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.paths import Place, path_of
 from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.versions import Given, Writer
-from llmspellfs.storage import contents, entries, sessions
+from llmspellfs.storage import contents, entries, inodes, sessions
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.ingest import Staged
 
@@ -68,7 +68,7 @@ class Entries:
     def attributes(self, ino: int) -> Attributes:
         """Return the attributes of inode *ino*; raise NotFound."""
         with self._engine.index.read() as db:
-            found = entries.load_inode(db, ino)
+            found = inodes.load(db, ino)
         if found is None:
             raise NotFound("inode", ino)
         return found
@@ -122,11 +122,11 @@ class Entries:
         """Replace inode *ino*'s attributes by *change*(now, time in ns) and return them; not part of history."""
         with self._engine.write() as tx:
             tx.active_session(sid)
-            old = entries.load_inode(tx.db, ino)
+            old = inodes.load(tx.db, ino)
             if old is None:
                 raise NotFound("inode", ino)
             new = change(old, tx.now_ns)
-            entries.update_inode(tx.db, ino, new)
+            inodes.update(tx.db, ino, new)
             tx.journal.touch(sid)
             return new
 
@@ -156,7 +156,7 @@ class Entries:
         and NotFound where it was deleted. A new file is stored at *place*. Raises SessionNotActive, LimitExceeded,
         NotFound (the folder is gone), Vanished.
         """
-        with Provisional(self._engine, (staged,)), self._engine.write(by, durable=durable) as tx:
+        with Provisional(self._engine, (staged,), StoreBusy), self._engine.write(by, durable=durable) as tx:
             if known is not None:
                 live = entries.live_of_sequence(tx.db, known.sid, known.facts.sequence)
                 live = live or entries.live_of_ino(tx.db, known.ino)
@@ -241,8 +241,8 @@ def make(
     if entries.lookup(tx.db, place.folder, place.name) is not None:
         raise AlreadyExists("entry", place.name)
     new = NewEntry(session.sid, place.folder, place.name, next(tx.inos), kind, target)
-    entries.insert_inode(tx.db, new.ino, own.at(tx.now_ns))
-    entries.touch_inode(tx.db, place.folder, tx.now_ns)
+    inodes.insert(tx.db, new.ino, own.at(tx.now_ns))
+    inodes.touch(tx.db, place.folder, tx.now_ns)
     path = path or path_of(tx.db, session.ino, place.folder, place.name)
     seq = tx.journal.append(session.sid, f"{moves.NOUNS[kind]}.created", new.state, name=path)
     return versions.inserted(tx, new, seq)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def write_whole(path: str, blocks: Iterable[bytes], progress: Callable[[int], None] | None = None) -> None:
@@ -26,18 +30,19 @@ def replacing(path: str, *, is_private: bool = False) -> Iterator[BinaryIO]:
     What is no regular file (a device, a pipe) is written to. Raises OSError.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as file:
+        with io.BufferedWriter(_Target(path, "wb")) as file:
             yield file
         return
     target = os.path.realpath(path)
     folder, base = os.path.split(target)
     partial = os.path.join(folder, f".{base[:40]}.{os.getpid()}.{threading.get_native_id()}.part")
     try:
-        with open(partial, "xb", opener=_private if is_private else None) as file:
+        with io.BufferedWriter(_Target(partial, "xb", opener=_private if is_private else None)) as file:
             yield file
             if is_private:
                 file.flush()
-                os.fsync(file.fileno())
+                with _named(partial):
+                    os.fsync(file.fileno())
         if not is_private:
             _take_attributes(target, partial)
         os.replace(partial, target)
@@ -46,6 +51,24 @@ def replacing(path: str, *, is_private: bool = False) -> Iterator[BinaryIO]:
             os.unlink(partial)
         if isinstance(error, OSError) and error.filename == partial:
             error.filename = path
+        raise
+
+
+class _Target(io.FileIO):
+    """A file whose errors in writing name it, as those in opening do."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with _named(str(self.name)):
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Have an OSError that names no file name *path*."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
         raise
 
 

@@ -106,7 +106,7 @@ class Past:
 
     def open_content(self, entry: Entry) -> Reader:
         """Return a reader of the content of the file *entry*; raise Corrupt where it is gone."""
-        return Reader(self._engine, entry.facts.content, entry.facts.content_hash)
+        return Reader(self._engine, entry.facts.content, entry.facts.content_hash, entry.facts.size)
 
     def diff(self, old: str, new: str | None = None) -> SessionDiff:
         """Compare two moments, of one session or of two, each `REF` (now) or `REF@POINT`.

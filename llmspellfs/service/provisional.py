@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 
 from llmspellfs.errors import SpellError, StoreBusy, Vanished
-from llmspellfs.service import erasure
+from llmspellfs.service import unlinking
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage.ingest import KNOWN, Staged
+from llmspellfs.storage.ingest import Staged, written
 
 
 class Provisional:
@@ -19,19 +18,19 @@ class Provisional:
     stores it anew; what cannot be taken away is left to garbage collection.
     """
 
-    __slots__ = ("_engine", "_since_ns", "_staged")
+    __slots__ = ("_engine", "_staged", "_tries_again")
 
-    def __init__(self, engine: Engine, staged: Iterable[Staged]) -> None:
-        """Hold *staged*, which is in *engine*'s store."""
-        self._engine, self._staged = engine, staged
+    def __init__(self, engine: Engine, staged: Iterable[Staged], tries_again: type[SpellError] = Vanished) -> None:
+        """Hold *staged*, which is in *engine*'s store; after Vanished and *tries_again* its caller tries once more."""
+        self._engine, self._staged, self._tries_again = engine, staged, tries_again
 
     def __enter__(self) -> None:
-        """Begin: what is put from now on is somebody else's."""
-        self._since_ns = time.time_ns()  # not the store's clock: files have the system's
+        """Begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Take away what was brought, unless the block has succeeded or will be tried again."""
-        if isinstance(error, Exception) and not isinstance(error, Vanished | StoreBusy):
-            files = {c.hash.hex() for one in self._staged for c in one.chunks if c.data is None and c.codec != KNOWN}
-            with suppress(SpellError):
-                erasure.unlink_chunks(self._engine, sorted(files), put_before_ns=self._since_ns)
+        if error is None or isinstance(error, (Vanished, self._tries_again)):
+            return
+        patience = 0 if isinstance(error, StoreBusy) else None  # it has been waited for already
+        with suppress(SpellError):
+            unlinking.take_back(self._engine, written(self._staged), patience=patience)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from llmspellfs.config import Config
 from llmspellfs.errors import LimitExceeded
-from llmspellfs.storage import usage
+from llmspellfs.storage import contents, usage
 from llmspellfs.storage.index import Connection, Index
 from llmspellfs.storage.ingest import Room
 from llmspellfs.storage.journal import Tally
@@ -64,11 +64,19 @@ class Quota:
                 raise LimitExceeded(key, limit)
 
     def room(self, index: Index) -> Room:
-        """Return what one content may take that is on its way in; its session is not asked for what it has."""
-        rooms = [Room(SESSION, self.session, self.session)] if self.session else []
+        """Return what one content may take that is on its way in; its session is not asked for what it has.
+
+        Chunks that the store has, condemned or harmed ones too, are in what it takes already.
+        """
+
+        def has(digest: bytes) -> bool:
+            with index.read() as db:
+                return contents.has_chunk(db, digest.hex())
+
+        rooms = [Room(SESSION, self.session, self.session, has)] if self.session else []
         if self.storage:
             with index.read() as db:
-                rooms.append(Room(STORE, self.storage, max(0, self.storage - usage.total(db))))
+                rooms.append(Room(STORE, self.storage, max(0, self.storage - usage.total(db)), has))
         return min(rooms, key=lambda room: room.left)
 
 

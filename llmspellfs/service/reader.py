@@ -17,10 +17,13 @@ from llmspellfs.storage.content import ContentReader
 class Reader:
     """One content, opened; any thread may read. Reading raises Corrupt, never returns wrong or missing bytes."""
 
-    def __init__(self, engine: Engine, cid: int, content_hash: str) -> None:
-        """Open the content with the index's number *cid* and the BLAKE3 *content_hash*; raise Corrupt without it."""
+    def __init__(self, engine: Engine, cid: int, content_hash: str, size: int | None = None) -> None:
+        """Open the content with the index's number *cid* and the BLAKE3 *content_hash*; raise Corrupt without it.
+
+        It is so as well where its bytes are not as many as *size*, which is what listings say.
+        """
         with engine.index.read() as db:
-            size, refs = contents.load_refs(db, cid, content_hash)
+            size, refs = contents.load_refs(db, cid, content_hash, size)
         self._whole_hash = content_hash if len(refs) > 1 else None
         self.size = size
         """Bytes in all."""

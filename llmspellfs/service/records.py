@@ -26,8 +26,9 @@ from llmspellfs.model.artifact import Artifact, Entry, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.run import FOLDER, MIME_TYPE, SCRIPT_MIME_TYPE, Run, RunScript, Status, Touched
 from llmspellfs.model.session import Session
-from llmspellfs.service import undelete, versions
+from llmspellfs.service import limits, undelete, versions
 from llmspellfs.service.engine import Engine, Transaction
+from llmspellfs.service.incoming import Incoming
 from llmspellfs.service.intake import Intake
 from llmspellfs.service.provisional import Provisional
 from llmspellfs.service.recalling import Recall, within
@@ -204,14 +205,17 @@ class Recorder:
             try:
                 self._commit(one, mine, self._stage(one, trusting=True), starts)
             except Vanished:
-                self._commit(one, mine, self._stage(one, trusting=False), starts)
+                with Incoming(self._engine):
+                    self._commit(one, mine, self._stage(one, trusting=False), starts)
 
     def _stage(self, run: Run, *, trusting: bool) -> list[tuple[str, str, Staged]]:
         """Bring in the script, its modules and the record; return of each its name, its MIME type and its content."""
         modules = ((one.artifact, SCRIPT_MIME_TYPE, self.recall.modules[one.name]) for one in run.modules)
         script = (run.script_artifact, SCRIPT_MIME_TYPE, self._script.text)
         parts = dict.fromkeys([script, *modules, (run.artifact, MIME_TYPE, run.to_json())])
-        return [(name, mime, self._intake.stage(text, trusting=trusting)) for name, mime, text in parts]
+        with self._intake.together() as gathered:
+            gathered.extend(self._intake.stage(text, trusting=trusting) for _, _, text in parts)
+        return [(name, mime, staged) for (name, mime, _), staged in zip(parts, gathered, strict=True)]
 
     def _commit(self, run: Run, sids: list[int], staged: list[tuple[str, str, Staged]], starts: bool) -> None:
         own: dict[str, frozenset[int]] = {}
@@ -237,8 +241,7 @@ class Recorder:
             self._own[session_id] = self.hidden(session_id) | mine
 
     def _has_room(self, tx: Transaction, session: Session, more: int) -> bool:
-        limit = self._engine.config.max_artifacts_per_session
-        return not limit or tx.journal.touch(session.sid).artifact_count + more <= limit
+        return limits.may_have(self._engine.config, tx.journal.touch(session.sid).artifact_count + more)
 
     def _store(self, tx: Transaction, session: Session, placed: list[tuple[str, str, Placed]]) -> frozenset[int]:
         """Store what is *placed*; return the sequences of those artifacts that were not there."""

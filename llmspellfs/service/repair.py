@@ -16,22 +16,24 @@ from pathlib import Path
 from llmspellfs.config import Config
 from llmspellfs.errors import NotFound, SpellError
 from llmspellfs.model.event import Origin
-from llmspellfs.service.check_findings import FsckReport, Problem, Progress
+from llmspellfs.service.check_findings import FsckReport, Problem
+from llmspellfs.service.check_progress import Progress
 from llmspellfs.service.checking import fsck
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.mending import Mending
 from llmspellfs.service.repair_content import ContentRepair
 from llmspellfs.service.repair_index import sound_index
-from llmspellfs.storage import audit
+from llmspellfs.storage import audit, mending, mending_types
 from llmspellfs.storage.alone import alone
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.mending_files import mend_modes
 from llmspellfs.storage.opening import INDEX_NAME, open_rooms
 from llmspellfs.storage.quarantine import Quarantine
+from llmspellfs.storage.remains import has_only_wal, stand_in
 from llmspellfs.storage.swap import finish_swap
 
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 6
 _SAME_PLACE = frozenset({"chain", "index"})
 """Kinds of problems that are the same as long as they are in the same place, whatever words they are told in."""
 
@@ -58,6 +60,7 @@ def repair(
     with alone(path, busy_seconds):
         quarantine = Quarantine(path, now())
         finish_swap(path)
+        stand_in(path / INDEX_NAME)
         before, done = sound_index(path, quarantine)
         rooms = open_rooms(
             path, busy_seconds=busy_seconds, create=False, is_alone=True, allow_network=config.allow_network_store
@@ -72,9 +75,10 @@ def repair(
 def unopenable(path: Path, error: SpellError) -> FsckReport:
     """Return the report on a store at *path* that does not open for *error*; raise it where no index is there."""
     index = path / INDEX_NAME
-    if not index.is_file() or not index.stat().st_size:
+    if not has_only_wal(index) and not (index.is_file() and index.stat().st_size):
         raise error
-    return FsckReport((Problem("index", "index", f"{error.message} (--repair salvages what can be read)"),), 0, 0, 0, 0)
+    hint = "" if "--repair" in error.message else " (--repair salvages what can be read)"
+    return FsckReport((Problem("index", "index", f"{error.message}{hint}"),), 0, 0, 0, 0)
 
 
 def _no_id() -> str:
@@ -119,10 +123,20 @@ class _Repair:
         if any(not problem.is_note for problem in wrong) and not self._quarantine.has_index:
             with self._engine.index.read() as db:
                 self._quarantine.keep_index(db)
+        if any(problem.kind == "type" for problem in wrong):
+            return self._retype()
         done = mend_modes(str(self._engine.rooms.path)) if any(p.kind in {"mode", "owner"} for p in wrong) else []
         if not self._quick:
             done += ContentRepair(self._engine, self._quarantine, self._backup).run(wrong)
         return done + Mending(self._engine, self._quarantine, self._backup).run(wrong)
+
+    def _retype(self) -> list[Done]:
+        """Give the index's cells their columns' types, before anything is asked of what they say."""
+        keep = self._quarantine.keep_row
+        with self._engine.write(durable=True, frees=True) as tx, audit.lenient(tx.db):
+            done = mending_types.retype(tx.db, mending.owner_of_this_process(), keep)
+            self._quarantine.write_rows()
+        return done
 
 
 def _rounds(repair: _Repair, before: list[Problem], done: list[Done]) -> FsckReport:

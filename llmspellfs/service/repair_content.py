@@ -7,6 +7,7 @@ goes to the quarantine.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from blake3 import blake3
@@ -15,11 +16,12 @@ from llmspellfs.errors import SpellError
 from llmspellfs.model.shown import count
 from llmspellfs.service.check_findings import Problem
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.repair_chunks import Orphans, with_orphans
+from llmspellfs.service.repair_chunks import Orphans, as_one, filled
+from llmspellfs.service.repair_mixups import is_right, unmix
 from llmspellfs.storage import contents, evidence, mending
 from llmspellfs.storage.codec import PLAIN, ZSTD, decoded, encode, recover
 from llmspellfs.storage.content import ChunkCache, ContentReader
-from llmspellfs.storage.evidence import LostChunk
+from llmspellfs.storage.evidence import MOST_INLINE, LostChunk, Part
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.quarantine import Quarantine
@@ -45,18 +47,29 @@ class ContentRepair:
         kids = [problem.key for problem in problems if problem.kind in {"chunk", "encoding"}]
         with self._engine.index.read() as db:
             lost = [chunk for chunk in (evidence.lost_chunk(db, kid) for kid in kids) if chunk is not None]
+        cids = list(dict.fromkeys(problem.key for problem in problems if problem.kind == "bytes"))
         self._swapped = evidence.misnamed(self._root, {chunk.hash for chunk in lost})
-        done, harmed = [], []
-        for chunk in lost:
+        done, read = self._unmix(cids, lost)
+        harmed = []
+        for chunk in [chunk for chunk in lost if chunk.kid not in read]:
             mended = self._chunk(chunk)
             done += mended
             harmed += [] if mended else [chunk]
         for chunk in harmed:
             if chunk.data is None and self._quarantine.take_blob(chunk.hash.hex()):
                 done.append(Done("chunk", f"the harmed file of chunk {chunk.hash.hex()} moved out"))
-        for cid in dict.fromkeys(problem.key for problem in problems if problem.kind == "bytes"):
+        for cid in cids:
             done += self._content(cid)
         return done
+
+    def _unmix(self, cids: list[int], lost: list[LostChunk]) -> tuple[list[Done], set[int]]:
+        if not cids and all(chunk.data is None for chunk in lost):
+            return [], set()
+        with self._engine.index.write(durable=True) as db:
+            done, read = unmix(db, cids, lost, self._hash, self._completes)
+            mending.sizes(db) if done else None
+        self._engine.rooms.cache.clear()
+        return done, read
 
     def _chunk(self, lost: LostChunk) -> list[Done]:
         with self._engine.index.read() as db:
@@ -124,9 +137,12 @@ class ContentRepair:
         for _, data in own[:_MOST_TRIED]:
             for codec in (PLAIN, ZSTD):
                 plain = decoded(codec, data or b"")
-                if plain is not None and self._completes(db, lost, plain):
+                if plain is not None and self._completes(db, lost, plain) and not self._is_anothers(db, lost, plain):
                     return blake3(plain).digest(), codec, len(plain), len(data or b"")
         return None
+
+    def _is_anothers(self, db: Connection, lost: LostChunk, plain: bytes) -> bool:
+        return evidence.kid_of(db, blake3(plain).digest()) not in {None, lost.kid}
 
     def _completes(self, db: Connection, lost: LostChunk, plain: bytes) -> bool:
         for cid in contents.contents_with(db, lost.kid):
@@ -148,51 +164,93 @@ class ContentRepair:
     def _content(self, cid: int) -> list[Done]:
         with self._engine.index.write(durable=True) as db:
             row = evidence.inline(db, cid)
-            if row is None:
+            if row is None or not is_right(db, cid, row[0]):
                 return []
-            done = self._inline(db, cid, *row) if isinstance(row[1], bytes) else self._chunked(db, cid, row[0])
+            digest, data = row
+            if data is None:
+                done = self._chunked(db, cid, digest)
+            else:
+                done = self._inline(db, cid, digest, data) or self._sized(db, cid)
         self._engine.rooms.cache.clear()
-        return [Done("bytes", f"content {row[0].hex()}: {done}")] if done else []
+        return [Done("bytes", f"content {digest.hex()}: {done}")] if done else []
 
     def _inline(self, db: Connection, cid: int, digest: bytes, data: bytes | None) -> str:
+        """Put the bytes of the hash *digest* into the row of a small content."""
         for candidate in (
-            data or b"",
+            data,
             *evidence.as_stored(db, self._root, digest, self._backup),
-            *evidence.cuttings(self._root, (0,), 1 << 16),
+            *evidence.cuttings(self._root, (0,), MOST_INLINE),
         ):
-            found = recover(candidate, digest)
-            if found is not None:
+            found = None if candidate is None or len(candidate) > MOST_INLINE else recover(candidate, digest)
+            if candidate is not None and found is not None:
                 evidence.set_inline(db, cid, found[0], candidate, len(found[1]))
                 return "it reads again"
-        for codec in (ZSTD, PLAIN):
-            plain = decoded(codec, data or b"")
-            real = None if plain is None else blake3(plain).digest()
-            if plain is not None and real is not None and evidence.is_told(db, real.hex()):
-                evidence.set_inline(db, cid, codec, data or b"", len(plain))
-                evidence.set_content_hash(db, cid, real)
-                return f"its hash is {real.hex()} again, as its bytes and the events say"
         return ""
 
     def _chunked(self, db: Connection, cid: int, digest: bytes) -> str:
-        """Put the chunks of a content in order, or find which they were, or correct its hash: a hash proves each."""
-        size, parts = evidence.content_size(db, cid), evidence.parts(db, cid)
-        for order in (parts, *evidence.orders(db, cid, size, parts)):
-            whole = self._hash(db, order)
-            if whole == digest:
+        """Find which chunks a content is, and in which order: the hash of the whole proves it."""
+        sizes, parts = evidence.sizes_of(db, cid), evidence.parts(db, cid)
+        whole = evidence.whole_chunk(db, digest)
+        runs = (order for size in sizes for order in evidence.orders(db, cid, size, parts))
+        for order in chain((parts, whole), runs):
+            if self._hash(db, order) == digest:
                 evidence.set_parts(db, cid, order)
                 return "its chunks are in order again"
-            if whole is not None and order is parts and evidence.is_told(db, whole.hex()):
+        for size in sizes:
+            order, made = filled(db, cid, size, self._orphans, lambda order: self._hash(db, order) == digest)
+            if order:
                 evidence.set_parts(db, cid, order)
-                evidence.set_content_hash(db, cid, whole)
-                return f"its hash is {whole.hex()} again, as its bytes and the events say"
-        return self._with_orphans(db, cid, digest)
+                rows = f"{count(made, 'chunk')} of it in the index again" if made else "its chunks are in order again"
+                return f"{rows}, as the hash of the whole says"
+            if not whole and (order := as_one(db, digest, size, self._orphans)):
+                evidence.set_parts(db, cid, order)
+                return "1 chunk of it in the index again, as the hash of the whole says"
+        return self._from_backup(db, cid, digest) or self._bare(db, cid, digest, parts)
+
+    def _bare(self, db: Connection, cid: int, digest: bytes, parts: list[Part]) -> str:
+        """Mend what can be of a content whose bytes are not found among chunks: it may have been a small one."""
+        done = "" if parts else self._inline(db, cid, digest, None)
+        return done or self._sized(db, cid)
+
+    def _sized(self, db: Connection, cid: int) -> str:
+        """Have a content that cannot be read be of the size that events tell, to which its rows are held."""
+        told = evidence.told_sizes(db, cid)
+        if len(told) != 1 or told == {evidence.content_size(db, cid)}:
+            return ""
+        (size,) = told
+        evidence.set_size(db, cid, size)
+        return f"it is of {count(size, 'byte')}, as the events say, and is lost"
+
+    def _from_backup(self, db: Connection, cid: int, digest: bytes) -> str:
+        """Have the content be of the chunks that it is of in the backup, which are brought where they are missing."""
+        chunks = evidence.chunks_of_backup(self._backup, digest) if self._backup is not None else []
+        found = [(name, data, recover(data or b"", name)) for name, data in chunks]
+        whole = blake3()
+        for _, _, read in found:
+            whole.update(read[1] if read is not None else b"")
+        if not found or whole.digest() != digest:
+            return ""
+        order = []
+        for name, data, read in found:
+            assert data is not None  # else the whole had another hash
+            assert read is not None
+            kid = evidence.kid_of(db, name)
+            if kid is None:
+                self._blobs.put(name.hex(), data)
+                kid = evidence.add_chunk(db, None, name, read[0], len(read[1]), len(data))
+            order.append(Part(kid, len(read[1])))
+        self._blobs.sync()
+        evidence.set_parts(db, cid, order)
+        return "its chunks are those that it has in the backup"
 
     def whole_hash(self, db: Connection, cid: int) -> bytes | None:
         """Return the BLAKE3 of the chunks that are listed for the content *cid*, or None where there are none."""
-        order = evidence.parts(db, cid)
-        return self._hash(db, order) if order else None
+        return self._hash(db, evidence.parts(db, cid))
 
-    def _hash(self, db: Connection, order: list[evidence.Part]) -> bytes | None:
+    def _hash(self, db: Connection, order: list[Part]) -> bytes | None:
+        """Return the BLAKE3 of the chunks *order*, None where they cannot be read: no chunks are no bytes."""
+        if not order:
+            return None
         whole = blake3()
         try:
             for part in order:
@@ -200,8 +258,3 @@ class ContentRepair:
         except (SpellError, ValueError):
             return None
         return whole.digest()
-
-    def _with_orphans(self, db: Connection, cid: int, digest: bytes) -> str:
-        """Make the rows of chunks again that are gone, of files that no row names."""
-        made = with_orphans(db, cid, self._orphans, lambda: self._hash(db, evidence.parts(db, cid)) == digest)
-        return f"{count(len(made), 'chunk')} of it in the index again, as the hash of the whole says" if made else ""

@@ -18,7 +18,7 @@ from llmspellfs.service.repair_regain import regain_rows
 from llmspellfs.service.session_rules import dirname_of
 from llmspellfs.service.undelete import make_place
 from llmspellfs.service.versions import DEFAULT_TYPE, inserted
-from llmspellfs.storage import audit, entries, mending_history, mending_rows, sessions
+from llmspellfs.storage import audit, entries, inodes, mending_history, mending_rows, sessions
 from llmspellfs.storage.audit import Uncovered
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.mending import Done
@@ -116,7 +116,7 @@ def _base(tx: Transaction, session: Session, name: str, sequence: int, at_ns: in
             new, artifact_type=known.artifact_type, mime_type=known.mime_type, description=known.description,
             tags=known.tags, custom=known.custom, created_ns=known.created_ns,
         )  # fmt: skip
-    entries.insert_inode(tx.db, new.ino, Ownership(0o600, os.geteuid(), os.getegid()).at(tx.now_ns))
+    inodes.insert(tx.db, new.ino, Ownership(0o600, os.geteuid(), os.getegid()).at(tx.now_ns))
     return new
 
 

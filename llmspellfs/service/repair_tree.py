@@ -17,7 +17,7 @@ from llmspellfs.service.moves import NOUNS
 from llmspellfs.service.paths import path_of
 from llmspellfs.service.session_rules import put_row
 from llmspellfs.service.versions import inserted, seal
-from llmspellfs.storage import audit, audit_rows, entries, mending_history, mending_tree, sessions
+from llmspellfs.storage import audit, audit_rows, entries, inodes, mending_history, mending_tree, sessions
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.mending import Done
 from llmspellfs.storage.sessions import SessionRow
@@ -64,8 +64,8 @@ def _remake(tx: Transaction, session: Session, ino: int) -> Done:
     known = mending_tree.restore_folder(tx.db, ino)
     home = _home(tx, session)
     name = _free(tx, home, known[2] if known else f"folder-{ino}")
-    if entries.load_inode(tx.db, ino) is None:
-        entries.insert_inode(tx.db, ino, _own().at(tx.now_ns))
+    if inodes.load(tx.db, ino) is None:
+        inodes.insert(tx.db, ino, _own().at(tx.now_ns))
     new = NewEntry(session.sid, home, name, ino, Kind.FOLDER)
     path = path_of(tx.db, session.ino, home, name)
     inserted(tx, new, tx.journal.append(session.sid, "folder.restored", new.state, name=path))
@@ -100,7 +100,7 @@ def _home(tx: Transaction, session: Session) -> int:
     if found is not None and found.kind is Kind.FOLDER:
         return found.ino
     new = NewEntry(session.sid, session.ino, _free(tx, session.ino, LOST), next(tx.inos), Kind.FOLDER)
-    entries.insert_inode(tx.db, new.ino, _own().at(tx.now_ns))
+    inodes.insert(tx.db, new.ino, _own().at(tx.now_ns))
     inserted(tx, new, tx.journal.append(session.sid, "folder.created", new.state, name=new.name))
     return new.ino
 

@@ -22,7 +22,7 @@ from llmspellfs.service.moves import NOUNS
 from llmspellfs.service.rebuilding import Key, Tree
 from llmspellfs.service.session_rules import check_limit, dirname_of, insert_session
 from llmspellfs.service.stepping import Stepped, Stepper
-from llmspellfs.storage import entries, replay, runs, sessions
+from llmspellfs.storage import entries, inodes, replay, runs, sessions
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.sessions import SessionRow
 
@@ -52,7 +52,7 @@ class Replica:
             name, dirname_of(tx, name), then.description, then.status, then.tags, then.metadata,
             then.parent_session_id, then.ended_ns, then.failure_reason,
         )  # fmt: skip
-        top = entries.load_inode(tx.db, self._original.ino)
+        top = inodes.load(tx.db, self._original.ino)
         own = Ownership(0o755, os.getuid(), os.getgid()) if top is None else Ownership(top.mode, top.uid, top.gid)
         made = insert_session(tx, self._engine.new_id(), row, self._original.created_by, own)
         self._inos[self._original.ino] = made.ino
@@ -149,10 +149,8 @@ class Replica:
     def _ino(self, tx: Transaction, old: NewEntry) -> int:
         if old.ino not in self._inos:
             self._inos[old.ino] = next(tx.inos)
-            found = entries.load_inode(tx.db, old.ino) or Attributes(
-                0o644, os.getuid(), os.getgid(), tx.now_ns, tx.now_ns
-            )
-            entries.insert_inode(tx.db, self._inos[old.ino], replace(found, ctime_ns=tx.now_ns))
+            found = inodes.load(tx.db, old.ino) or Attributes(0o644, os.getuid(), os.getgid(), tx.now_ns, tx.now_ns)
+            inodes.insert(tx.db, self._inos[old.ino], replace(found, ctime_ns=tx.now_ns))
         return self._inos[old.ino]
 
     def _end(self, tx: Transaction, entry: Entry, seq: int) -> None:

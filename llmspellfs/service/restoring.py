@@ -7,7 +7,6 @@ nobody opens what comes before it is sure to stay.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +19,13 @@ from llmspellfs.errors import AlreadyExists, InvalidValue, SpellError, StoreUnus
 from llmspellfs.model.times import NS
 from llmspellfs.storage import backup as storage
 from llmspellfs.storage import disk, readers
+from llmspellfs.storage.building import begun
 from llmspellfs.storage.copying import Copier
 from llmspellfs.storage.disk import disk_errors
 from llmspellfs.storage.index import BUSY_SECONDS
 from llmspellfs.storage.mounts import check_place
 from llmspellfs.storage.opening import INDEX_NAME, opening_turn
-from llmspellfs.storage.planted import check_own
+from llmspellfs.storage.planted import check_own, check_store
 from llmspellfs.storage.spool import live_owners
 
 Progress = Callable[[int, int], None]
@@ -61,13 +61,13 @@ def restore_store(
     With *harmed* a backup that lacks chunks, or has such as do not read back, is restored without them. With
     *allow_network* the store may be on a network file system, where it is opened only if the configuration allows that.
 
-    It is the same store (its uuid, its sessions' ids) as the one that was backed up. Where a store is, or a folder that
-    holds anything, AlreadyExists is raised; with *force* that is moved aside to a dated name beside it, unless somebody
-    uses it. Raises Corrupt, NoSpace, StoreBusy, StoreUnusable.
+    It is the same store (its uuid, its sessions' ids) as the one that was backed up. Where a store is, a harmed one
+    too, AlreadyExists is raised; with *force* it is moved aside to a dated name beside it, unless somebody uses it.
+    What is no store stays where it is, *force* or not: StoreUnusable says so. Raises Corrupt, NoSpace, StoreBusy.
     """
     here, there = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
     if not (here / INDEX_NAME).is_file():
-        raise StoreUnusable.missing(here)
+        raise StoreUnusable.missing(here, what="backup")
     check_own(here)
     if here == there or here in there.parents or there in here.parents:
         raise InvalidValue(str(target), "expected a place apart from the backup")
@@ -75,9 +75,7 @@ def restore_store(
     _check_free(there, force=force)
     with _unused(there):
         pass
-    building = f"{there.parent}/.{there.name}.restoring-{secrets.token_hex(4)}"
-    with _built(building, there):
-        disk.make_folder("restore.mkdir", building)
+    with begun(there) as building, _built(building, there):
         left_out: list[str] | None = [] if harmed else None
         contents, chunks, stored, lost = _restored(str(here), building, progress, left_out)
         aside = _put_in_place(building, there, now(), force=force)
@@ -115,9 +113,11 @@ def _restored(
 
 
 def _check_free(there: Path, *, force: bool) -> None:
-    """Raise AlreadyExists where anything is *there* that is not to be moved."""
-    if not force and _is_taken(there):
-        raise AlreadyExists("store", f"{there} (--force moves it aside)")
+    """Raise AlreadyExists where a store is *there* and not to be moved, StoreUnusable where anything else is."""
+    if _is_taken(there):
+        check_store(there)
+        if not force:
+            raise AlreadyExists("store", f"{there} (--force moves it aside)")
 
 
 @contextmanager

@@ -14,12 +14,13 @@ from llmspellfs.errors import StoreBusy
 from llmspellfs.model.event import Origin
 from llmspellfs.model.retention import action_of, governing, is_held, is_ripe, judge, since_ns
 from llmspellfs.model.session import EVENT_KINDS, Session, Status, next_status
-from llmspellfs.service import clearing, erasure
+from llmspellfs.service import erasure
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.presence import present
 from llmspellfs.service.session_rules import put_row, take_out
 from llmspellfs.service.timekeeping import check_clock
 from llmspellfs.storage import entries, sessions, timekeeping
+from llmspellfs.storage.erasing import Purge
 from llmspellfs.storage.sessions import SessionRow
 from llmspellfs.storage.timekeeping import RETAINED
 
@@ -92,15 +93,15 @@ class Retention:
         if not dry_run:
             with self._engine.index.write(frees=True) as db:
                 timekeeping.note_run(db, RETAINED, now)
+        purges: list[Purge] = []
         deeds = tuple(
             self._foretell(each.session, each.rule, is_busy)
             if dry_run
-            else self._deal(each.session, each.rule, is_busy, by)
+            else self._deal(each.session, each.rule, is_busy, by, purges)
             for each in due
             if each.rule is not None
         )
-        has_purged = not dry_run and any(deed.action == "purge" and deed.left is None for deed in deeds)
-        why = clearing.clear(self._engine) if has_purged else None
+        why = erasure.end(self._engine, purges)
         return RetentionReport(deeds, sum(map(is_held, live)), dry_run, why)
 
     def _foretell(self, session: Session, rule: Rule, is_busy: Callable[[int], bool]) -> Deed:
@@ -109,8 +110,13 @@ class Retention:
         is_open = is_open or session.sid in present(self._engine)
         return replace(_deed(session, rule), left=OPEN if is_open else None)
 
-    def _deal(self, session: Session, rule: Rule, is_busy: Callable[[int], bool], by: Origin | None) -> Deed:
-        """Do what *rule* says in one transaction, a purge's first included, which others go on with where it is cut."""
+    def _deal(
+        self, session: Session, rule: Rule, is_busy: Callable[[int], bool], by: Origin | None, purges: list[Purge]
+    ) -> Deed:
+        """Do what *rule* says in one transaction, a purge's first included, which others go on with where it is cut.
+
+        A purge is added to *purges*, which are to end together.
+        """
 
         def act(tx: Transaction) -> None:
             left = self._why_left(tx, session, rule, is_busy)
@@ -121,7 +127,7 @@ class Retention:
         deed = _deed(session, rule)
         try:
             if rule.action == "purge":
-                gone = erasure.purge_session(self._engine, session, by, is_one_of_many=True, first=act)
+                gone = erasure.purge_session(self._engine, session, by, together=purges, first=act)
                 return replace(deed, freed=gone.freed)
             with self._engine.write(by, frees=True) as tx:
                 act(tx)

@@ -11,18 +11,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from llmspellfs.errors import InvalidValue, LimitExceeded, NotFound
+from llmspellfs.config import Config
+from llmspellfs.errors import InvalidValue, NotFound
 from llmspellfs.model.artifact import ArtifactId, Entry, Kind, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session
-from llmspellfs.service import moves, undelete, versions
+from llmspellfs.service import limits, moves, undelete, versions
 from llmspellfs.service.comparing import find_past_file
 from llmspellfs.service.engine import Engine, Transaction
 from llmspellfs.service.moments import Moment, need_moment
 from llmspellfs.service.paths import Place
 from llmspellfs.service.session_rules import checked_parent, dirname_of, put_row
 from llmspellfs.service.states import walk
-from llmspellfs.storage import entries, past
+from llmspellfs.storage import entries, inodes, past
 from llmspellfs.storage.sessions import SessionRow
 
 Key = tuple[Kind, int]
@@ -35,7 +36,7 @@ def rollback_session(engine: Engine, ref: str, by: Origin | None) -> Session:
         session, moment = need_moment(tx.db, ref, tx.now_ns)
         tx.active_session(session.sid)
         versions.seal_all(tx, session)
-        _Return(tx, session, moment).run(engine.config.max_artifacts_per_session)
+        _Return(tx, session, moment).run(engine.config)
         row = _row_at(tx, session, moment)
         return put_row(tx, session, row, "session.rolled_back", name=row.dirname, to=moment.seq)
 
@@ -64,8 +65,8 @@ class _Return:
         self._inos: dict[int, int] = {}
         """New inodes of folders whose own live on elsewhere."""
 
-    def run(self, limit: int) -> None:
-        """Make the session's entries what they were; raise LimitExceeded where they are more than *limit* (0: none)."""
+    def run(self, config: Config) -> None:
+        """Make the session's entries what they were; raise LimitExceeded where it may not have so many."""
         before = self._tx.journal.touch(self._session.sid).artifact_count
         staying = {_key(entry): entry for entry in self._wanted if self._is_in_place(entry)}
         self._remove(entry for key, entry in self._live.items() if key not in staying)
@@ -74,8 +75,8 @@ class _Return:
             if entry.kind is Kind.FILE:
                 versions.take_back(self._tx, self._session, self._live[key], entry)
         after = self._tx.journal.touch(self._session.sid).artifact_count
-        if limit and after > max(limit, before):
-            raise LimitExceeded("max_artifacts_per_session", limit)
+        if after > before:
+            limits.check_artifacts(config, after)
 
     def _is_in_place(self, entry: Entry) -> bool:
         live = self._live.get(_key(entry))
@@ -109,7 +110,7 @@ class _Return:
 
     def _new_ino(self, entry: Entry) -> int:
         ino = next(self._tx.inos)
-        entries.insert_inode(self._tx.db, ino, entry.attributes)
+        inodes.insert(self._tx.db, ino, entry.attributes)
         if entry.kind is Kind.FOLDER:
             self._inos[entry.ino] = ino
         return ino

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from llmspellfs.errors import Corrupt, SpellError, StoreBusy
-from llmspellfs.service.check_findings import Progress
+from llmspellfs.service.check_progress import Progress
 from llmspellfs.service.engine import Engine
 from llmspellfs.storage import contents, scrubbing, turns
 from llmspellfs.storage.codec import decode_checked
@@ -116,7 +116,7 @@ class Walk:
             place = {"kid": number} if ref.kid >= 0 else {"cid": number}
             self.state = replace(self.state, done=self.state.done + stored, **place)
             self.bytes += stored
-            self._checked += 1
+            self._checked += _is_read(ref)
         if self.bytes - self._saved >= _SAVED_BYTES:
             self.save()
         return True
@@ -144,12 +144,23 @@ class Walk:
     def _check(self, ref: ChunkRef) -> None:
         why = self._flaw(ref)
         if why is None:
-            if ref.hash in self._harmed:
+            if ref.hash in self._harmed and not self._is_harmed_else(ref):
                 self._note(ref.hash, None)
         elif (why := self._flaw(ref)) is not None and self._is_there(ref):  # neither purged nor mended meanwhile
             self._note(ref.hash, why)
 
+    def _is_harmed_else(self, ref: ChunkRef) -> bool:
+        """Tell whether *ref*, which is whole itself, may be harmed as a content that is one chunk, of the same hash."""
+        with self._engine.index.read() as db:
+            return scrubbing.is_chunk(db, ref.hash) if not _is_read(ref) else contents.is_lacking(db, ref.hash)
+
     def _flaw(self, ref: ChunkRef) -> str | None:
+        if ref.kid < 0:
+            with self._engine.index.read() as db:
+                if contents.is_lacking(db, ref.hash):
+                    return f"content {ref.hash.hex()} is not whole in the index"
+        if not _is_read(ref):
+            return None
         try:
             stored = self._engine.rooms.blobs.get(ref.hash.hex()) if ref.data is None else ref.data
             decode_checked(ref.codec, stored, ref.size, ref.hash)
@@ -188,6 +199,11 @@ def _some(rows: Iterator[tuple[int, int, ChunkRef]]) -> list[tuple[int, int, Chu
         if len(batch) >= _STEP_ITEMS or size >= _STEP_BYTES:
             break
     return batch
+
+
+def _is_read(ref: ChunkRef) -> bool:
+    """Tell whether *ref* has bytes of its own: a content of chunks is only held against what the index says of it."""
+    return ref.kid >= 0 or ref.data is not None
 
 
 def _percent(done: int, total: int) -> int:

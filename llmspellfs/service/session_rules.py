@@ -10,14 +10,15 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 
-from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, LimitExceeded, NotFound, SessionNotActive
+from llmspellfs.errors import AlreadyExists, InvalidName, InvalidValue, NotFound, SessionNotActive
 from llmspellfs.model.artifact import ArtifactId, Ownership
 from llmspellfs.model.climb import climb
 from llmspellfs.model.names import check_component, dirname_for, dirnames, from_view_name
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import is_same, is_text
+from llmspellfs.service import limits
 from llmspellfs.service.engine import Transaction
-from llmspellfs.storage import entries, sessions
+from llmspellfs.storage import inodes, sessions
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.sessions import SessionRow
 
@@ -77,8 +78,8 @@ def find_place(db: Connection, text: str) -> tuple[Session, str]:
 
 def check_limit(tx: Transaction, limit: int) -> None:
     """Raise LimitExceeded where *limit* (0: none) sessions or more are active or suspended."""
-    if limit and sessions.count_open(tx.db) >= limit:
-        raise LimitExceeded("max_sessions", limit)
+    if limit:
+        limits.check_sessions(limit, sessions.count_open(tx.db) + 1)
 
 
 def insert_session(
@@ -86,7 +87,7 @@ def insert_session(
 ) -> Session:
     """Insert the session *row* with a top folder of *own*'s and its `session.created` event; return it."""
     ino = next(tx.inos)
-    entries.insert_inode(tx.db, ino, own.at(tx.now_ns))
+    inodes.insert(tx.db, ino, own.at(tx.now_ns))
     sid = sessions.insert(tx.db, session_id, ino, tx.now_ns, created_by)
     facts = {"name": row.dirname, "id": session_id, "parent": row.parent, **told}
     seq = tx.journal.append(sid, "session.created", row.state, **facts)

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import builtins
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmspellfs.errors import (
-    AlreadyExists,
-    NotEmpty,
-)
+from llmspellfs.errors import AlreadyExists, NotEmpty
 from llmspellfs.model import numbers
 from llmspellfs.model.artifact import Ownership
 from llmspellfs.model.event import Event, Origin, event_kinds
 from llmspellfs.model.names import from_view_name
-from llmspellfs.model.session import (
-    EVENT_KINDS,
-    FREEZING,
-    Action,
-    Checkpoint,
-    Session,
-    Status,
-    action_to,
-    next_status,
-)
-from llmspellfs.model.times import NS, span
+from llmspellfs.model.session import Action, Checkpoint, Session, Status, action_to
+from llmspellfs.model.times import span
 from llmspellfs.model.values import check_metadata, check_tags, check_text
-from llmspellfs.service import batches, erasure, undelete
+from llmspellfs.service import batches, erasure, transitions, undelete
 from llmspellfs.service.creation import NewSession, checked, create
 from llmspellfs.service.engine import Engine
-from llmspellfs.service.presence import present
 from llmspellfs.service.purged import PurgeReport
 from llmspellfs.service.search import Search
 from llmspellfs.service.session_rules import (
@@ -43,16 +29,12 @@ from llmspellfs.service.session_rules import (
     find_trail,
     free_dirname,
     fresh,
-    put_row,
     take_out,
     update_row,
 )
 from llmspellfs.service.versions import seal_all
 from llmspellfs.storage import entries, journal, sessions, usage
-from llmspellfs.storage.audit import HARMED
 from llmspellfs.storage.sessions import SessionRow
-
-_log = logging.getLogger(__name__)
 
 _MOST_NS = (1 << 63) - 1
 _CLOSING_SECONDS, _CLOSING_TRIES = 0.05, 10
@@ -163,78 +145,41 @@ class Sessions:
 
     def suspend(self, ref: str, *, by: Origin | None = None) -> Session:
         """Freeze an active session until it is resumed; raise InvalidTransition from any other state."""
-        return self._change_state(ref, Action.SUSPEND, None, by)
+        return transitions.change_state(self._engine, ref, Action.SUSPEND, None, by)
 
     def resume(self, ref: str, *, by: Origin | None = None) -> Session:
         """Make a suspended session active; raise InvalidTransition from any other state."""
-        return self._change_state(ref, Action.RESUME, None, by)
+        return transitions.change_state(self._engine, ref, Action.RESUME, None, by)
 
     def complete(self, ref: str, *, by: Origin | None = None) -> Session:
         """End an active or suspended session with success; raise InvalidTransition where it has ended."""
-        return self._change_state(ref, Action.COMPLETE, None, by)
+        return transitions.change_state(self._engine, ref, Action.COMPLETE, None, by)
 
     def fail(self, ref: str, reason: str | None = None, *, by: Origin | None = None) -> Session:
         """End an active or suspended session as failed for *reason*; raise InvalidTransition where it has ended."""
-        return self._change_state(ref, Action.FAIL, reason, by)
+        return transitions.change_state(self._engine, ref, Action.FAIL, reason, by)
 
     def load(self, ref: str, *, by: Origin | None = None) -> Session:
         """Take a session up again: a suspended one becomes active, every other stays as it is."""
-        return self._change_state(ref, Action.LOAD, None, by)
+        return transitions.change_state(self._engine, ref, Action.LOAD, None, by)
 
     def set_status(self, ref: str, status: Status, reason: str | None = None, *, by: Origin | None = None) -> Session:
         """Bring the session to *status* by the action that leads there; no change where it is there already."""
         session = self.get(ref)
-        return session if session.status is status else self._change_state(ref, action_to(status), reason, by)
+        if session.status is status:
+            return session
+        return transitions.change_state(self._engine, ref, action_to(status), reason, by)
 
-    def suspend_idle(self, is_busy: Callable[[int], bool] = lambda _: False) -> builtins.list[Session]:
+    def suspend_idle(
+        self, is_busy: Callable[[int], bool] = lambda _: False, *, dry_run: bool = False
+    ) -> builtins.list[Session]:
         """Suspend every active session in which nothing has happened for `session_timeout_seconds`; 0 suspends none.
 
         Sessions with files that are open for writing, in which a script of any process is at work, or of which
-        *is_busy*(sid) says so, are left. Their events have the reason "timeout". Returns them as they are now.
+        *is_busy*(sid) says so, are left. Their events have the reason "timeout". Returns them as they are now; a
+        *dry_run* only tells which they would be.
         """
-        seconds = self._engine.config.session_timeout_seconds
-        if not seconds:
-            return []
-        before = self._engine.now() - seconds * NS
-        with self._engine.index.read() as db:
-            idle = [sid for sid in sessions.idle(db, before) if not is_busy(sid)]
-        return [session for sid in idle if (session := self._suspend_whole(sid, before)) is not None]
-
-    def _suspend_whole(self, sid: int, before_ns: int) -> Session | None:
-        """Suspend session *sid* where it is idle, unless it is harmed: every opening of the store asks for this."""
-        try:
-            return self._suspend_if_idle(sid, before_ns)
-        except HARMED as error:
-            _log.warning("session %d is not suspended, though idle: %s", sid, error)
-            return None
-
-    def _suspend_if_idle(self, sid: int, before_ns: int) -> Session | None:
-        with self._engine.write() as tx:
-            if sid not in sessions.idle(tx.db, before_ns) or sid in present(self._engine):
-                return None
-            session = tx.session(sid)
-            row = replace(SessionRow.of(session), status=Status.SUSPENDED)
-            told = {"status": str(row.status), "reason": "timeout"}
-            return put_row(tx, session, row, EVENT_KINDS[Action.SUSPEND], **told)
-
-    def _change_state(self, ref: str, action: Action, reason: str | None, by: Origin | None) -> Session:
-        if reason is not None:
-            check_text(reason, "reason")
-        if (witness := self._engine.witness) is not None and action in FREEZING:
-            found = self.get(ref)
-            if found.is_active:
-                witness.freezes(found)
-        with self._engine.write(by) as tx:
-            session = find_session(tx.db, ref)
-            status = next_status(session.dirname, session.status, action)
-            seal_all(tx, session)
-            ended = tx.now_ns if status in {Status.COMPLETED, Status.FAILED} else None
-            if status is session.status:
-                ended = session.ended_ns
-            row = replace(SessionRow.of(session), status=status, ended_ns=ended)
-            if action is Action.FAIL:
-                row = replace(row, failure_reason=reason)
-            return put_row(tx, session, row, EVENT_KINDS[action], status=str(status))
+        return transitions.suspend_idle(self._engine, is_busy, dry_run=dry_run)
 
     def save(self, ref: str, label: str | None = None, *, by: Origin | None = None) -> Checkpoint:
         """Make a checkpoint of the session as it is, in any state; return when it survives power loss."""
@@ -347,7 +292,7 @@ class Sessions:
             sessions.insert_row(tx.db, session.sid, row, seq)
             sessions.set_deleted(tx.db, session.sid, None)
             sessions.note_listing(tx.db, tx.now_ns)
-            undelete.restore_run(tx, session, before=session.seq)
+            undelete.restore_run(tx, session, before=journal.last_of(tx.db, session.sid, "session.deleted"))
             return fresh(tx, session.sid)
 
     def purge(self, ref: str, *, by: Origin | None = None) -> PurgeReport:

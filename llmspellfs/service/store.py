@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmspellfs.config import BACKENDS, Config, load_config, store_path
-from llmspellfs.errors import ConfigError, SpellError
+from llmspellfs.errors import ConfigError, Corrupt, SpellError
 from llmspellfs.model.artifact import Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service import erasure
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.intake import Intake
+from llmspellfs.service.kept import waiting
 from llmspellfs.service.messages import Messages
 from llmspellfs.service.namespace import Entries
 from llmspellfs.service.past import Past
@@ -132,7 +133,7 @@ class Store:
 
     def open_content(self, entry: Entry) -> Reader:
         """Return a reader of the content of the file *entry*; raise Corrupt where it is gone."""
-        return Reader(self.engine, entry.facts.content, entry.facts.content_hash)
+        return Reader(self.engine, entry.facts.content, entry.facts.content_hash, entry.facts.size)
 
     def hold_content(self, entry: Entry) -> Hold:
         """Have the content of the file *entry* kept, whatever becomes of the file, until that is closed."""
@@ -182,11 +183,14 @@ def open_store(
     new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     busy_seconds: float = BUSY_SECONDS,
     create: bool = True,
+    dry_run: bool = False,
 ) -> Store:
     """Open the store at *path*; without a path, where the configuration says.
 
     Where it is missing it is made, unless *create* is false: then StoreUnusable is raised. Where its folder cannot be
     written to it is opened for reading (`Store.read_only` says why), and every change raises ReadOnly.
+
+    Sessions in which nothing has happened for `session_timeout_seconds` are suspended, unless it is for a *dry_run*.
 
     *config* is by default what `load_config` finds; *backend* is "sqlite" or "memory" and by default the
     configuration's; *origin* stands in the audit trail; *now* gives nanoseconds since the epoch and *new_id* UUIDs,
@@ -211,9 +215,13 @@ def open_store(
     if store.read_only is not None:
         return store
     try:
-        _seal_abandoned(store.engine)
+        # Hidden commits come back only to trails that have not gone on.
+        is_waiting = bool(waiting(store.path))
+        if not is_waiting:
+            _seal_abandoned(store.engine)
         _finish_purges(store.engine)
-        store.timed_out = store.sessions.suspend_idle()
+        if not is_waiting:
+            store.timed_out = store.sessions.suspend_idle(dry_run=dry_run)
     except BaseException:
         store.close()
         raise
@@ -224,6 +232,8 @@ def _finish_purges(engine: Engine) -> None:
     """Go on with purges that were cut, as far as the disk lets."""
     try:
         erasure.finish(engine)
+    except Corrupt as error:
+        _log.warning("the index is damaged, `llmspellfs fsck` says how: %s", error.what)
     except SpellError as error:
         _log.warning("what a purge has left is not erased yet: %s", error.message)
 

@@ -17,7 +17,7 @@ from llmspellfs.service.moves import NOUNS
 from llmspellfs.service.namespace import make
 from llmspellfs.service.paths import Place, path_of
 from llmspellfs.service.versions import check_room, inserted
-from llmspellfs.storage import entries, journal
+from llmspellfs.storage import entries, inodes, journal
 from llmspellfs.storage.entries import NewEntry
 
 _DELETIONS = ("artifact.deleted", "folder.deleted", "symlink.deleted")
@@ -60,7 +60,7 @@ def restore_artifact(
     entry = _as_copy(tx, session, entry) if is_copy else as_next(tx, session, entry)
     if is_copy or not was_deleted(tx, session, entry):
         entry = replace(entry, ino=next(tx.inos))
-        entries.insert_inode(tx.db, entry.ino, entry.attributes)
+        inodes.insert(tx.db, entry.ino, entry.attributes)
     return bring_back(tx, session, entry, place)
 
 
@@ -113,7 +113,9 @@ def last_row(tx: Transaction, session: Session, sequence: int) -> Entry:
     """Return the newest row of the artifact *sequence*; raise NotFound where history has none."""
     rows = entries.rows_of_sequence(tx.db, session.sid, sequence)
     if not rows:
-        raise NotFound("artifact", f"{session.dirname} sequence {sequence}")
+        raise NotFound(
+            "artifact", f"{session.dirname}, number {sequence}: purged, or older than the history that is kept"
+        )
     return rows[-1]
 
 
@@ -130,5 +132,5 @@ def bring_back(tx: Transaction, session: Session, entry: Entry, place: Place) ->
         session.sid, f"{NOUNS[entry.kind]}.restored", new.state, name=path,
         sequence=new.sequence, version=new.version, hash=new.content_hash, size=new.size,
     )  # fmt: skip
-    entries.touch_inode(tx.db, place.folder, tx.now_ns)
+    inodes.touch(tx.db, place.folder, tx.now_ns)
     return inserted(tx, new, seq)

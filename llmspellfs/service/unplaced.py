@@ -1,10 +1,12 @@
 """Content that a store has before any row refers to it: brought by an import, until all of the archive is verified.
 
-For as long as that takes, the process notes in the spool that it imports: garbage collection takes no content then.
+For as long as that takes, the process notes in the spool that it imports: garbage collection takes no content then, and
+nobody who takes something back any that is there since.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
@@ -13,11 +15,12 @@ from typing import Self
 
 from llmspellfs.errors import SpellError
 from llmspellfs.model.archive import refuse
-from llmspellfs.service import erasure
+from llmspellfs.service import unlinking
 from llmspellfs.service.engine import Engine
+from llmspellfs.service.incoming import Incoming, others_since
 from llmspellfs.service.intake import Intake
 from llmspellfs.storage import contents, erasing
-from llmspellfs.storage.ingest import INLINE_LIMIT, KNOWN, Ingest, Staged
+from llmspellfs.storage.ingest import INLINE_LIMIT, Ingest, Staged, written
 from llmspellfs.storage.spool import held
 from llmspellfs.storage.staging import Staging
 
@@ -46,6 +49,7 @@ class Unplaced:
         self._bytes = 0
         self._open: Ingest | None = None
         self._kept = False
+        self._incoming = Incoming(engine)
         self._word = f"{_WORD}.{next(_serials)}"
 
     def has(self, digest: str) -> bool:
@@ -91,28 +95,43 @@ class Unplaced:
         self._kept = True
 
     def __enter__(self) -> Self:
-        """Return itself, with all content kept from garbage collection; raise NoSpace."""
+        """Return itself, with all content kept from garbage collection; raise NoSpace, StoreBusy."""
         if (spool := self._engine.rooms.spool) is not None:
             spool.hold(self._word)
+            try:
+                with self._engine.index.write():
+                    pass  # who is taking content back has not seen the word: what is read from now on knows what went
+                self._incoming.__enter__()
+            except BaseException:
+                spool.free(self._word)
+                raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take away what was brought and is nobody's; should that fail too, garbage collection will."""
+        """Take away what was brought and is nobody's; should that fail too, garbage collection will.
+
+        What others that are under way by then may rely on is left to garbage collection as well.
+        """
         if (spool := self._engine.rooms.spool) is not None:
+            self._incoming.__exit__(kind, error, trace)
             spool.free(self._word)
         if not self._kept:
             with suppress(SpellError):
                 self._take_back()
 
     def _take_back(self) -> None:
-        if self._open is not None:
-            with suppress(SpellError):
-                self._waiting.append(self._open.finish())
-        files = {c.hash.hex() for one in self._waiting for c in one.chunks if c.data is None and c.codec != KNOWN}
-        made = self._staging.made()
+        files, made, began_ns = set[str](), self._staging.made(), time.time_ns()  # as the files' times
+        waiting = written(self._waiting).union(() if self._open is None else self._open.abandon())
         for start in range(0, len(made), _BATCH):
-            with self._engine.index.write(durable=True) as db:
-                files |= set(erasing.erase_contents(db, made[start : start + _BATCH])[0])
-        erasure.unlink_chunks(self._engine, sorted(files))
+            with self._engine.index.write(durable=True, frees=True) as db:
+                if self._is_relied_on():
+                    break
+                files.update(erasing.erase_contents(db, made[start : start + _BATCH]).files)
+        unlinking.chunks(self._engine, sorted(files), put_before_ns=began_ns)
+        unlinking.take_back(self._engine, waiting)
+
+    def _is_relied_on(self) -> bool:
+        now_ns = self._engine.now()
+        return is_importing(self._engine) or others_since(self._engine, now_ns) < now_ns

@@ -15,7 +15,8 @@ from llmspellfs.model.event import Origin
 from llmspellfs.service import chains, checking
 from llmspellfs.service.artifacts import Artifacts
 from llmspellfs.service.chains import ChainReport
-from llmspellfs.service.check_findings import FsckReport, Progress
+from llmspellfs.service.check_findings import FsckReport
+from llmspellfs.service.check_progress import Progress
 from llmspellfs.service.collecting import GRACE_SECONDS, Collection, GcReport
 from llmspellfs.service.engine import Engine
 from llmspellfs.service.scrub import ScrubReport, ScrubState, scrub, scrub_state
@@ -83,6 +84,7 @@ class Upkeep:
         grace_seconds: float = GRACE_SECONDS,
         dry_run: bool = False,
         force: bool = False,
+        give_up: bool = False,
         progress: Progress | None = None,
     ) -> GcReport:
         """Prune history older than `history_days`, mark what nothing refers to, and remove what was marked before.
@@ -90,13 +92,17 @@ class Upkeep:
         Sessions that were deleted longer ago than that are gone for good: only their trail stays. Files that were
         deleted within a minute of their creation, an hour ago or longer, are pruned too. Content goes only in a run
         that comes more than *grace_seconds* after the one that marked it: first its rows, durably, then its files.
-        While an import is under way all content stays. *dry_run* only reads, and tells what a run would do. Others may
-        read and write meanwhile. Raises StoreBusy, NoSpace, Corrupt, InvalidValue; NotAllowed where the clock seems to
-        have jumped, unless *force* is given.
+        While an import is under way, and while the index lacks content that it names, all content stays; so it does
+        where the index has lost events, or a harmed WAL hides commits, until a run says *give_up*; for these history
+        stays too. *dry_run* only reads, and tells what a run would do. Others may read and write meanwhile. Raises
+        StoreBusy, NoSpace, Corrupt, InvalidValue; NotAllowed where the clock seems to have jumped, unless *force* is
+        given.
         """
         if not dry_run:
             self._engine.check_writable()
-        collection = Collection(self._engine, numbers.seconds("grace_seconds", grace_seconds), progress)
+        collection = Collection(
+            self._engine, numbers.seconds("grace_seconds", grace_seconds), progress, gives_up=give_up
+        )
         if not force:
             collection.check_clock()
         return collection.foretell() if dry_run else collection.collect()

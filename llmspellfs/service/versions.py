@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmspellfs.config import Config
-from llmspellfs.errors import AlreadyExists, Corrupt, IsAFolder, LimitExceeded
+from llmspellfs.errors import AlreadyExists, Corrupt, IsAFolder
 from llmspellfs.model.artifact import Attributes, Entry, Kind
 from llmspellfs.model.mime import guess_mime
 from llmspellfs.model.session import Session
 from llmspellfs.model.values import check_metadata, check_tags, check_text, check_type, is_same
+from llmspellfs.service import limits
 from llmspellfs.service.engine import Transaction
 from llmspellfs.service.paths import Place, path_of
-from llmspellfs.storage import entries
+from llmspellfs.storage import entries, inodes
 from llmspellfs.storage.contents import Placed
 from llmspellfs.storage.entries import NewEntry
 from llmspellfs.storage.schema import SUPERSEDED
@@ -109,7 +110,7 @@ def store(
     live = live_file(tx, session, place, writer)
     if live is None:
         return _store_first(tx, config, session, place, placed, given, inode, writer)
-    entries.touch_inode(tx.db, live.ino, inode[1].mtime_ns, tx.now_ns if writer is None else inode[1].ctime_ns)
+    inodes.touch(tx.db, live.ino, inode[1].mtime_ns, tx.now_ns if writer is None else inode[1].ctime_ns)
     if writer is not None and live.eid == writer.eid and live.seq_from is None:
         return _amend(tx, live, placed, given)
     old = NewEntry.of(live)
@@ -139,7 +140,9 @@ def live_file(tx: Transaction, session: Session, place: Place, writer: Writer | 
 
 
 def seal(tx: Transaction, session: Session, draft: Entry) -> Entry:
-    """Put *draft* into history with its one event, and return the row as it is then."""
+    """Put *draft* into history with its one event, and return the row as it is then; raise Corrupt where it is none."""
+    if draft.file is None or draft.seq_to is not None:
+        raise Corrupt(f"{draft.name} is a draft, which only a live file can be: `llmspellfs fsck` tells more")
     f = draft.facts
     seq = tx.journal.append(
         session.sid, "artifact.stored", NewEntry.of(draft).state,
@@ -182,7 +185,7 @@ def describe(tx: Transaction, session: Session, entry: Entry, given: Given) -> E
     new = given.over(old)
     if new == old and is_same(new.custom, old.custom):
         return entry
-    entries.touch_ctime(tx.db, entry.ino, tx.now_ns)
+    inodes.touch_ctime(tx.db, entry.ino, tx.now_ns)
     return _replace(tx, session, entry, replace(new, updated_ns=tx.now_ns), None)
 
 
@@ -193,18 +196,16 @@ def take_back(tx: Transaction, session: Session, live: Entry, old: Entry) -> Ent
     if old.facts.content != live.facts.content:
         f = old.facts
         new = replace(new, content=f.content, content_hash=f.content_hash, size=f.size, version=live.facts.version + 1)
-        entries.touch_inode(tx.db, live.ino, tx.now_ns)
+        inodes.touch(tx.db, live.ino, tx.now_ns)
     if new == before and is_same(new.custom, before.custom):
         return live
-    entries.touch_ctime(tx.db, live.ino, tx.now_ns)
+    inodes.touch_ctime(tx.db, live.ino, tx.now_ns)
     return _replace(tx, session, live, replace(new, updated_ns=tx.now_ns), None)
 
 
 def check_room(tx: Transaction, config: Config, session: Session) -> None:
     """Raise LimitExceeded where *session* may have no further artifact."""
-    limit = config.max_artifacts_per_session
-    if limit and tx.journal.touch(session.sid).artifact_count >= limit:
-        raise LimitExceeded("max_artifacts_per_session", limit)
+    limits.check_artifacts(config, tx.journal.touch(session.sid).artifact_count + 1)
 
 
 def _store_first(
@@ -226,8 +227,8 @@ def _store_first(
     tally.next_sequence += 1
     tally.artifact_count += 1
     tally.total_size += placed.size
-    entries.insert_inode(tx.db, *inode)
-    entries.touch_since(tx.db, place.folder, tx.now_ns if writer is None or writer.made_ns is None else writer.made_ns)
+    inodes.insert(tx.db, *inode)
+    inodes.touch_since(tx.db, place.folder, tx.now_ns if writer is None or writer.made_ns is None else writer.made_ns)
     return insert_file(tx, session, given.over(fresh), writer, (inode[1], placed.stored_size))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from llmspellfs.errors import StoreUnusable
 from llmspellfs.storage import readers
+from llmspellfs.storage.connections import Connection, connect
 from llmspellfs.storage.opening import opening_turn
 from llmspellfs.storage.spool import FOLDER, is_alive
 
@@ -26,18 +26,16 @@ def alone(path: Path, busy_seconds: float) -> Iterator[None]:
     with opening_turn(path, busy_seconds), readers.kept_out(path) as is_unread:
         users = sorted({name.split("-")[0] for name in _names(f"{root}/{FOLDER}") if is_alive(root, name)}, key=int)
         if users:
-            noun = "process" if len(users) == 1 else "processes"
-            raise StoreUnusable(
-                root, f"{noun} {', '.join(users)} has it open: a repair needs it alone (unmount it first)"
-            )
+            who = f"process {users[0]} has" if len(users) == 1 else f"processes {', '.join(users)} have"
+            raise StoreUnusable(root, f"{who} it open: a repair needs it alone (unmount it first)")
         if not is_unread:
             raise StoreUnusable(root, "another process reads it: a repair needs it alone (unmount it first)")
         yield
 
 
-def connect_alone(path: str) -> sqlite3.Connection:
+def connect_alone(path: str) -> Connection:
     """Return a connection to a database that nobody else has, each commit of which survives power loss."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = connect(path)
     for pragma in ("synchronous = FULL", "temp_store = MEMORY", "secure_delete = ON", "foreign_keys = OFF"):
         connection.execute(f"PRAGMA {pragma}")
     return connection

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -115,6 +115,23 @@ def chains(db: Connection, sid: int | None = None) -> list[Chain]:
     return [Chain(*row) for row in db.execute(f"{query} WHERE s.sid = ?", (sid,))]
 
 
+BYTES = "CAST(total(size) AS INTEGER)"
+"""The sum of sizes that may be any value: `sum` fails where it is too large, and is no integer where one is none."""
+
+
+def count_checked(db: Connection) -> tuple[int, int]:
+    """Return how many rows a check goes through one by one, and the bytes of all content, 0 where no one can say.
+
+    The rows are those of trails, of trees, and of sessions' own fields.
+    """
+    try:
+        rows = "(SELECT count(*) FROM event) + (SELECT count(*) FROM entry) + (SELECT count(*) FROM session_row)"
+        found = db.execute(f"SELECT {rows}, {BYTES} FROM content").fetchone()  # noqa: S608 - words of the program
+    except sqlite3.Error:
+        return 0, 0
+    return found[0], found[1]
+
+
 def lines(db: Connection, sid: int) -> Iterator[Line]:
     """Yield the events of session *sid* in order."""
     for row in db.execute(f"{_LINE} ORDER BY seq", (sid,)):
@@ -125,6 +142,22 @@ def line(db: Connection, sid: int, seq: int) -> Line | None:
     """Return the event *seq* of session *sid*, or None."""
     row = db.execute(f"{_LINE} AND seq = ?", (sid, seq)).fetchone()
     return None if row is None else _line(*row)
+
+
+def count_events(db: Connection) -> int:
+    """Return how many events there are of sessions that are there."""
+    count: int = db.execute("SELECT count(*) FROM event WHERE sid IN (SELECT sid FROM session)").fetchone()[0]
+    return count
+
+
+def count_whole(db: Connection) -> int:
+    """Return how many rows of artifacts have a content that is there, each chunk's row too."""
+    query = (
+        "SELECT count(*) FROM entry e JOIN content c ON c.cid = e.content WHERE c.data IS NOT NULL OR c.size ="
+        " (SELECT sum(k.size) FROM content_chunk p JOIN chunk k ON k.kid = p.kid WHERE p.cid = c.cid)"
+    )
+    count: int = db.execute(query).fetchone()[0]
+    return count
 
 
 def drafts(db: Connection) -> list[tuple[int, int, int | None]]:
@@ -262,57 +295,3 @@ def horizon(db: Connection, sid: int) -> int:
     """Return the seq below which session *sid* shows nothing but checkpoints."""
     found: int = db.execute("SELECT horizon_seq FROM session WHERE sid = ?", (sid,)).fetchone()[0]
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """Where a file's row is: the directory name of its session, its path there, its version, and whether it lives."""
-
-    dirname: str
-    path: str
-    version: int
-    is_live: bool
-
-
-def spots(db: Connection, where: str, key: object) -> Iterator[Spot]:
-    """Yield where the files are whose row's column *where* (a word of the program) is *key*."""
-    for row in db.execute(f"SELECT {_SPOT} WHERE e.kind = 0 AND e.{where} = ? ORDER BY e.eid", (key,)).fetchall():
-        yield _spot(db, row)
-
-
-def spots_below(db: Connection, ino: int) -> Iterator[Spot]:
-    """Yield where the live files are that are in the folder *ino*, at any depth."""
-    query = f"{_BELOW} SELECT {_SPOT} WHERE e.kind = 0 AND e.seq_to IS NULL AND e.folder IN (SELECT ino FROM below)"  # noqa: S608 - constants
-    for row in db.execute(query, (ino,)).fetchall():
-        yield _spot(db, row)
-
-
-def spots_of_session(db: Connection, sid: int) -> Iterator[Spot]:
-    """Yield where the live files of session *sid* are."""
-    query = f"SELECT {_SPOT} WHERE e.kind = 0 AND e.seq_to IS NULL AND e.sid = ?"
-    for row in db.execute(query, (sid,)).fetchall():
-        yield _spot(db, row)
-
-
-_BELOW = """
-    WITH RECURSIVE below(ino) AS (SELECT ? UNION
-        SELECT f.ino FROM entry f JOIN below b ON f.folder = b.ino WHERE f.kind = 1 AND f.seq_to IS NULL)
-"""
-_SPOT = """
-    coalesce((SELECT dirname FROM session_row WHERE sid = e.sid ORDER BY seq_from DESC LIMIT 1), 'session ' || e.sid),
-    s.ino, e.folder, e.name, e.version, e.seq_to IS NULL FROM entry e LEFT JOIN session s ON s.sid = e.sid
-"""
-
-
-def _spot(db: Connection, row: tuple[Any, ...]) -> Spot:
-    dirname, top, folder, name, version, is_live = row
-    return Spot(str(dirname), _path(db, top, folder, str(name)), version or 0, bool(is_live))
-
-
-def _path(db: Connection, top: int | None, folder: int, name: str) -> str:
-    """Return the path of *name* in *folder*, as far as the folders above lead up, which may be in a circle."""
-    parts = []
-    with suppress(Corrupt):
-        for _, part in entries.way_up(db, top, folder, name):
-            parts.append(str(part))
-    return "/".join(reversed(parts))

@@ -11,12 +11,12 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from llmspellfs.storage import hidden
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.spool import is_alive
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FOLDERS = ("blobs", "spool", "lost+found", "quarantine")
-_GOES = "`gc` removes them, an hour old or as old as its --grace says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,15 @@ class Strange:
     what: str
 
 
-def blobs(db: Connection, root: str) -> Iterator[Blob | Strange]:
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A chunk's file that no row names: its *path* from the store's folder, and its bytes."""
+
+    path: str
+    length: int
+
+
+def blobs(db: Connection, root: str) -> Iterator[Blob | Orphan | Strange]:
     """Yield each chunk that should be a file of the store at *root*, and what is in `blobs` beside them."""
     seen = set()
     for folder in sorted(_names(f"{root}/blobs"), key=lambda entry: entry.name):
@@ -57,7 +65,7 @@ def blobs(db: Connection, root: str) -> Iterator[Blob | Strange]:
                 yield Blob(kid, digest, size, None)
 
 
-def _folder(db: Connection, root: str, prefix: str) -> Iterator[Blob | Strange]:
+def _folder(db: Connection, root: str, prefix: str) -> Iterator[Blob | Orphan | Strange]:
     there = {entry.name: _length(entry) for entry in _names(f"{root}/blobs/{prefix}")}
     for kid, digest, size in _rows(db, int(prefix, 16)):
         yield Blob(kid, digest, size, there.pop(digest.hex(), None))
@@ -66,7 +74,7 @@ def _folder(db: Connection, root: str, prefix: str) -> Iterator[Blob | Strange]:
         if name.startswith(".part-"):
             yield Strange("temporary", path, f"a file half written, of {length} bytes: `gc` removes it, an hour old")
         elif _HASH.fullmatch(name) and name.startswith(prefix) and length >= 0:
-            yield Strange("orphan", path, f"{length} bytes that no row names: {_GOES}")
+            yield Orphan(path, length)
         else:
             yield Strange("stray", path, "nothing of a store's has that name")
 
@@ -106,6 +114,24 @@ def exposed(root: str) -> Iterator[Strange]:
 def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
     for entry in _names(root):
         yield from _tree(root, entry.name)
+
+
+def hidden_commits(root: str) -> Iterator[tuple[Strange, bool]]:
+    """Yield the WALs that openings have kept, and whether changed bytes explain what they hide: that was lost."""
+    for path in hidden.lost(root):
+        yield _hidden(root, path, "a byte of the WAL changed", "lost, since the store has gone on without them"), True
+    for path in hidden.kept(root):
+        if hidden.is_explained(path):
+            then = "`fsck --repair` puts them back, unless the store has gone on without them"
+            yield _hidden(root, path, "a byte of the WAL changed", then), True
+        else:
+            then = "`fsck --repair` puts them back only where a trail is broken without them"
+            yield _hidden(root, path, "after a power cut they may be such as never were durable", then), False
+
+
+def _hidden(root: str, path: str, why: str, then: str) -> Strange:
+    what = f"commits that SQLite did not read when the store was opened ({why}): {then}"
+    return Strange("hidden", os.path.relpath(path, root), what)
 
 
 def _tree(root: str, path: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from llmspellfs.storage.schema import MIGRATIONS, as_of
+from llmspellfs.storage.migrations import MIGRATIONS, as_of
 
 _OTHERS = ("sqlite_", "_sqlite_")
 """What SQLite and sqlite-utils keep for themselves begins so."""

@@ -7,6 +7,8 @@ Times are held to the microsecond: the events of an imported session have what t
 
 from __future__ import annotations
 
+from llmspellfs.storage.invariants import Invariant
+
 ENDS = """
     SELECT s.sid, s.id, s.deleted_ns, s.purged_ns,
         coalesce(CASE g.kind WHEN 'session.deleted' THEN g.at_ns END, p.at_ns) AS deleted,
@@ -36,32 +38,32 @@ FIRST = """
 """
 """What each session is called and when it was made, as its row says, and as its first event does."""
 
-QUERIES: tuple[tuple[str, str | None, str, str, str], ...] = (
-    (
+INVARIANTS: tuple[Invariant, ...] = (
+    Invariant(
         "identity", "session", "session {1}", "its id is {2}, as its first event says",
         f"SELECT sid, id, told FROM ({FIRST}) WHERE typeof(told) = 'text' AND told IS NOT id",
     ),
-    (
+    Invariant(
         "identity", None, "session {0}", "it was made at {2} ns, and the index says {1}",
         f"SELECT id, created_ns, at_ns FROM ({FIRST}) WHERE created_ns / 1000 IS NOT at_ns / 1000",
     ),
-    (
+    Invariant(
         "identity", None, "session {0}", "it was deleted at {2} ns, and the index says {1}",
         f"SELECT id, deleted_ns, deleted FROM ({ENDS}) WHERE deleted_ns / 1000 IS NOT deleted / 1000",
     ),
-    (
+    Invariant(
         "identity", "session", "session {1}", "it was purged at {3} ns, and the index says {2}",
         f"SELECT sid, id, purged_ns, purged FROM ({ENDS}) WHERE purged_ns / 1000 IS NOT purged / 1000",
     ),
-    (
+    Invariant(
         "checkpoint", None, "checkpoint {1} of session {0}", "it was saved by event {2}, which makes it number {3}",
         f"SELECT sid, number, seq, nth FROM ({NUMBERED}) WHERE number IS NOT nth",
     ),
-    (
+    Invariant(
         "checkpoint", None, "checkpoint {1} of session {0}", "it was made at {3} ns, and the index says {2}",
         f"SELECT sid, number, at_ns, saved FROM ({NUMBERED}) WHERE at_ns / 1000 IS NOT saved / 1000",
     ),
-    (
+    Invariant(
         "order", None, "event {1} of session {0}", "its number {2} is not above that of the event before it",
         OUT_OF_ORDER,
     ),

@@ -7,6 +7,8 @@ What is counted reaches up to a number (`counted`), and what came later is no pa
 
 from __future__ import annotations
 
+from llmspellfs.storage.invariants import Invariant
+
 _UNTIL = "(SELECT until FROM counted WHERE what = 'entry')"
 _REAL = f"""
     of AS MATERIALIZED (SELECT DISTINCT e.sid, e.content AS cid FROM session_use u CROSS JOIN entry e ON e.sid = u.sid
@@ -23,25 +25,25 @@ _BYTES = """
         FROM session_part p WHERE p.sid = u.sid), 0) AS real FROM session_use u
 """
 
-QUERIES: tuple[tuple[str, str | None, str, str, str], ...] = (
-    (
+INVARIANTS: tuple[Invariant, ...] = (
+    Invariant(
         "quota", None, "quotas", "they count {1} bytes of {0}, and there are {2}",
         """SELECT q.what, q.bytes, coalesce(CASE q.what
            WHEN 'content' THEN (SELECT sum(stored_size) FROM content WHERE codec IS NOT NULL AND cid <= q.until)
            WHEN 'chunk' THEN (SELECT sum(stored_size) FROM chunk WHERE kid <= q.until) END, 0) AS real
            FROM counted q WHERE q.bytes IS NOT real""",
     ),
-    (
+    Invariant(
         "quota", None, "quotas", "they count {0} up to number {1}, and the last is {2}",
         """SELECT q.what, q.until, coalesce(CASE q.what WHEN 'chunk' THEN (SELECT max(kid) FROM chunk)
            ELSE (SELECT seq FROM sqlite_sequence WHERE name = q.what) END, 0) AS last FROM counted q
            WHERE q.what NOT IN ('content', 'chunk', 'entry') OR q.until > last OR typeof(q.until) != 'integer'""",
     ),
-    (
+    Invariant(
         "quota", None, "quotas", "they count {1} bytes of session {0}, and there are {2}",
         f"SELECT sid, bytes, real FROM ({_BYTES}) WHERE bytes IS NOT real",
     ),
-    (
+    Invariant(
         "quota", None, "quotas", "they count other contents of session {0} than it has",
         f"""WITH {_REAL} SELECT DISTINCT sid FROM (SELECT * FROM (SELECT sid, part FROM real EXCEPT SELECT sid, part
             FROM session_part) UNION ALL SELECT * FROM (SELECT sid, part FROM session_part EXCEPT SELECT sid, part

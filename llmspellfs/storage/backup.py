@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmspellfs.errors import Corrupt, InvalidValue, NoSpace, StoreBusy, StoreUnusable
-from llmspellfs.storage import disk
+from llmspellfs.storage import contents, disk
 from llmspellfs.storage.blobs import FileBlobs
+from llmspellfs.storage.changelog import last_change
 from llmspellfs.storage.codec import decode_checked
+from llmspellfs.storage.connections import connect, look
 from llmspellfs.storage.disk import StrPath, disk_errors
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.opening import INDEX_NAME
@@ -95,7 +97,7 @@ def release_index(folder: str) -> None:
     path = f"{folder}/{INDEX_NAME}"
     if not os.path.exists(path):
         return
-    with disk_errors(path), index_errors(path), closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as db:
+    with disk_errors(path), index_errors(path), closing(connect(path, timeout=1)) as db:
         if _was_used(db):
             raise InvalidValue(folder, "it was used as a store since the last backup: what was written would be lost")
         disk.execute("backup.release", db, "PRAGMA journal_mode = DELETE")
@@ -106,7 +108,7 @@ def count_runs(folder: str) -> int:
     path = f"{folder}/{INDEX_NAME}"
     if not os.path.exists(path):
         return 0
-    with index_errors(path), closing(_open_copy(path)) as db:
+    with index_errors(path), closing(look(path)) as db:
         row = db.execute("SELECT value FROM store WHERE key = ?", (_RUN,)).fetchone()
     return row[0] if row is not None and isinstance(row[0], int) else 0
 
@@ -123,7 +125,7 @@ def take_snapshot(db: Connection, folder: str, at_ns: int, run: int) -> Moment:
                 disk.unlink("backup.unlink", name)
         os.close(disk.create("backup.create", path))
         disk.point("backup.snapshot")
-        with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        with closing(connect(path)) as copy:
             db.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
             event, change = _moment(copy)
@@ -136,9 +138,8 @@ def take_snapshot(db: Connection, folder: str, at_ns: int, run: int) -> Moment:
 
 def _moment(db: Connection) -> tuple[int, int]:
     """Return the last event and the last change number of the index *db*."""
-    query = "SELECT (SELECT coalesce(max(id), 0) FROM event), (SELECT coalesce(max(change), 0) FROM session)"
-    found: tuple[int, int] = db.execute(query).fetchone()
-    return found
+    event: int = db.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0]
+    return event, last_change(db)
 
 
 def _was_used(db: Connection) -> bool:
@@ -165,19 +166,15 @@ def named_chunks(path: str) -> Iterator[tuple[str, int]]:
 
     Nobody else has that index open.
     """
-    with index_errors(path), closing(_open_copy(path)) as db:
+    with index_errors(path), closing(look(path)) as db:
         for digest, size in db.execute("SELECT hash, stored_size FROM chunk WHERE data IS NULL ORDER BY hash"):
             yield digest.hex(), size
 
 
-def _open_copy(path: str) -> Connection:
-    return sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None)
-
-
-def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path)
+def lacking_contents(path: str) -> list[str]:
+    """Return the hashes of the contents that the index *path*, which nobody else has open, does not know whole."""
+    with index_errors(path), closing(look(path)) as db:
+        return contents.lacking(db)
 
 
 def restore_index(source: str, target: str) -> None:
@@ -186,7 +183,7 @@ def restore_index(source: str, target: str) -> None:
     with disk_errors(new), index_errors(path, grows=new):
         os.close(disk.create("restore.create", new))
         disk.point("restore.index")
-        with closing(_open_source(path)) as db, closing(sqlite3.connect(new, isolation_level=None)) as copy:
+        with closing(_open_source(path)) as db, closing(connect(new)) as copy:
             db.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
             found = [row[0] for row in copy.execute("PRAGMA integrity_check(1)")]
@@ -199,18 +196,18 @@ def restore_index(source: str, target: str) -> None:
 def _open_source(path: str) -> Connection:
     """Open the index of a backup for reading; on a medium that cannot be written to, as a file that does not change."""
     try:
-        db = sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None)
+        db = look(path)
         db.execute("SELECT 1 FROM store").fetchone()
     except sqlite3.OperationalError:
         if os.path.exists(f"{path}-wal"):
             raise
-        db = sqlite3.connect(f"file:{_quoted(path)}?immutable=1", uri=True, isolation_level=None)
+        db = look(path, "immutable=1")
     return db
 
 
 def count_contents(path: str) -> int:
     """Return how many contents the index *path* has, which nobody else has open."""
-    with index_errors(path), closing(_open_copy(path)) as db:
+    with index_errors(path), closing(look(path)) as db:
         count: int = db.execute("SELECT count(*) FROM content").fetchone()[0]
     return count
 
@@ -227,7 +224,7 @@ def restore_chunks(source: str, target: str, harmed: list[str] | None = None) ->
         " UNION ALL SELECT 1, hash, size, codec, data FROM chunk"
     )
     path = f"{target}/{INDEX_NAME}"
-    with index_errors(path), closing(_open_copy(path)) as db:
+    with index_errors(path), closing(look(path)) as db:
         for is_chunk, digest, size, codec, data in db.execute(query):
             try:
                 stored = blobs.get(digest.hex()) if data is None else data

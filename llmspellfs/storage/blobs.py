@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from itertools import count
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmspellfs.errors import Corrupt
 from llmspellfs.storage import disk, inherited
@@ -28,11 +28,18 @@ _FOLDER = re.compile(r"[0-9a-f]{2}")
 _TEMPORARY = ".part-"
 
 
+class Put(NamedTuple):
+    """When a blob was put (epoch nanoseconds), and when it had been put *before*, None where it was not there."""
+
+    before_ns: int | None
+    ns: int
+
+
 class BlobStore(Protocol):
     """What stands behind the store for large chunks; an object store could."""
 
-    def put(self, hash_hex: str, data: Buffer) -> None:
-        """Store *data* as *hash_hex*, durable after the next `sync`; raises NoSpace.
+    def put(self, hash_hex: str, data: Buffer) -> Put:
+        """Store *data* as *hash_hex*, durable after the next `sync`, and return when; raises NoSpace.
 
         Nothing is written where a blob of that name and these bytes exists; its age begins anew.
         """
@@ -71,16 +78,18 @@ class FileBlobs:
         self._settled: set[str] = set()
         self._serial = count()
 
-    def put(self, hash_hex: str, data: Buffer) -> None:
+    def put(self, hash_hex: str, data: Buffer) -> Put:
         path = self._path(hash_hex)
         with disk_errors(path):
-            if path in self._unproven or not _renewed(path, data):
-                self._write(path, data)
+            put = None if path in self._unproven else _renewed(path, data)
+            if put is None:
+                put = self._write(path, data)
         with self._turn:
             self._unproven.discard(path)
             self._dirty.setdefault(os.path.dirname(path), set()).add(path)
+        return put
 
-    def _write(self, path: str, data: Buffer) -> None:
+    def _write(self, path: str, data: Buffer) -> Put:
         folder = os.path.dirname(path)
         temporary = f"{folder}/{_TEMPORARY}{os.getpid()}-{next(self._serial)}-{time.monotonic_ns()}"
         try:
@@ -89,10 +98,12 @@ class FileBlobs:
             disk.make_folder("blob.mkdir", folder)
             disk.write_file("blob", temporary, data)
         try:
+            put = Put(self._put_ns(path), os.lstat(temporary).st_mtime_ns)
             disk.rename("blob.rename", temporary, path)
         except BaseException:
             disk.undo("blob.undo", temporary)
             raise
+        return put
 
     def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
         path = self._path(hash_hex)
@@ -122,9 +133,13 @@ class FileBlobs:
 
     def put_ns(self, hash_hex: str) -> int | None:
         path = self._path(hash_hex)
+        with disk_errors(path):
+            return self._put_ns(path)
+
+    @staticmethod
+    def _put_ns(path: str) -> int | None:
         try:
-            with disk_errors(path):
-                status = os.lstat(path)
+            status = os.lstat(path)
         except FileNotFoundError:
             return None
         return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
@@ -133,7 +148,7 @@ class FileBlobs:
         """Remove temporary files last written before *older_than_seconds* ago; return how many there were."""
         removed, before = 0, time.time() - older_than_seconds
         for entry in self._entries():
-            with suppress(FileNotFoundError):
+            with disk_errors(entry.path), suppress(FileNotFoundError):
                 if entry.name.startswith(_TEMPORARY) and entry.stat(follow_symlinks=False).st_mtime <= before:
                     disk.unlink("blob.leftover", entry.path)
                     removed += 1
@@ -180,9 +195,11 @@ class MemoryBlobs:
         self._turn = inherited.lock()
         self._blobs: dict[str, tuple[bytes, int]] = {}
 
-    def put(self, hash_hex: str, data: Buffer) -> None:
+    def put(self, hash_hex: str, data: Buffer) -> Put:
         with self._turn:
-            self._blobs[hash_hex] = (bytes(data), time.time_ns())
+            put = Put(self.put_ns(hash_hex), time.time_ns())
+            self._blobs[hash_hex] = (bytes(data), put.ns)
+        return put
 
     def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
         with self._turn:
@@ -231,19 +248,21 @@ def _read(path: str, offset: int, size: int | None) -> bytes:
         os.close(descriptor)
 
 
-def _renewed(path: str, data: Buffer) -> bool:
-    """Tell whether *path* is a file of the bytes *data*, and if so let its age begin anew.
+def _renewed(path: str, data: Buffer) -> Put | None:
+    """Where *path* is a file of the bytes *data* let its age begin anew, and return since when; else None.
 
-    Its length alone would not do: what has been harmed since is to be healed by whoever brings the right bytes.
+    Its length alone would not do: what has been harmed since is to be healed by whoever brings the right bytes. The
+    time is told to the nanosecond, finer than what Linux takes for now, so that no two who put it tell the same.
     """
     try:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size != len(data) or _read(path, 0, None) != data:
-            return False
-        disk.utime("blob.touch", path)
-        return True
+            return None
+        before_ns, now = os.lstat(path).st_mtime_ns, time.time_ns()  # anew: somebody may have put it while it was read
+        disk.utime("blob.touch", path, ns=(now, now))
+        return Put(before_ns, now)
     except (FileNotFoundError, EOFError):
-        return False
+        return None
 
 
 def _scan(folder: str) -> Iterator[os.DirEntry[str]]:

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from itertools import groupby
 
-from llmspellfs.storage.erasing import FLEETING_NS
+from llmspellfs.storage.erasing import FLEETING_NS, FOR_CHUNKS
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import SUPERSEDED
 
@@ -48,16 +48,32 @@ class Ended:
 def ended_rows(db: Connection, due: list[tuple[int, int]]) -> list[Ended]:
     """Return the rows that ended at or before their session's horizon, and that no checkpoint shows, in that order.
 
-    The horizons are those the sessions have, or the higher ones of *due* (sid and seq).
+    One that ends before it begins may live, and is left to a repair. The horizons are those the sessions have, or the
+    higher ones of *due* (sid and seq).
     """
     rows = db.execute(_ENDED, (json.dumps(due),))
     return [Ended(sid, seq, [row[2] for row in those]) for (sid, seq), those in groupby(rows, lambda row: row[:2])]
 
 
 def expired(db: Connection, before_ns: int) -> list[int]:
-    """Return the sids of sessions deleted before *before_ns* and not purged."""
-    query = "SELECT sid FROM session WHERE deleted_ns < ? AND purged_ns IS NULL"
-    return [row[0] for row in db.execute(query, (before_ns,))]
+    """Return the sids of sessions deleted before *before_ns* and not purged.
+
+    What goes cannot come back, so that one altered value is not believed: they have no live row, and the last event of
+    their deletion, where it is there, was before that too.
+    """
+    return [row[0] for row in db.execute(_EXPIRED.format(only=""), (before_ns, before_ns))]
+
+
+def is_expired(db: Connection, sid: int, before_ns: int) -> bool:
+    """Tell whether session *sid* is one of those."""
+    return db.execute(_EXPIRED.format(only="AND sid = ?"), (before_ns, before_ns, sid)).fetchone() is not None
+
+
+_EXPIRED = """
+    SELECT sid FROM session s WHERE deleted_ns < ? AND purged_ns IS NULL
+    AND NOT EXISTS (SELECT 1 FROM session_row r WHERE r.sid = s.sid AND r.seq_to IS NULL)
+    AND coalesce((SELECT max(at_ns) FROM event v WHERE v.sid = s.sid AND v.kind = 'session.deleted'), 0) < ? {only}
+"""
 
 
 def fleeting(db: Connection, before_ns: int) -> list[tuple[int, int]]:
@@ -76,17 +92,49 @@ def is_fleeting(db: Connection, sid: int, sequence: int, before_ns: int) -> bool
 
 
 def unused(db: Connection) -> list[tuple[int, int]]:
-    """Return the contents (cids) that no row refers to and that are not marked yet, with their bytes in the index."""
+    """Return the contents (cids) that no row refers to and that are not marked yet, with what is written for each."""
     found = f"SELECT c.cid FROM content c WHERE NOT {_REFERRED}"  # the smallest index of content will do for this
     marked = "SELECT cid FROM content WHERE condemned_ns IS NOT NULL"
     return db.execute(f"{_WEIGHED} WHERE c.cid IN ({found}) AND c.cid NOT IN ({marked})").fetchall()
 
 
 def lacks_content(db: Connection) -> bool:
-    """Tell whether rows name contents, or chunks, of which the index has no row: what they name may be there yet."""
+    """Tell whether rows name contents, or chunks, of which the index has no row: what they name may be there yet.
+
+    So it is where a content that a row refers to has not the chunks that make up its size, and where a file names none.
+    The sizes are read from an index of contents in chunks, since rows with small contents are pages apart; files and
+    those that name a content are counted in one index each, since only files do.
+    """
+    files = (
+        "SELECT 1 WHERE (SELECT count(*) FROM entry WHERE kind = 0)"
+        " > (SELECT count(*) FROM entry WHERE content IS NOT NULL)"
+    )
     entries = "SELECT 1 FROM entry e WHERE e.content IS NOT NULL AND e.content NOT IN (SELECT cid FROM content)"
     pieces = "SELECT 1 FROM content_chunk m WHERE m.kid NOT IN (SELECT kid FROM chunk)"
-    return any(db.execute(f"{query} LIMIT 1").fetchone() is not None for query in (entries, pieces))
+    made = "SELECT coalesce(sum(k.size), 0) FROM content_chunk m JOIN chunk k ON k.kid = m.kid WHERE m.cid = c.cid"
+    sizes = f"SELECT 1 FROM content c WHERE c.data IS NULL AND c.size IS NOT ({made}) AND {_REFERRED}"
+    return any(db.execute(f"{query} LIMIT 1").fetchone() is not None for query in (entries, pieces, files, sizes))
+
+
+def lost_events(db: Connection) -> int:
+    """Return how many events the index has lost for all that can be counted, without reading one.
+
+    Their ids have no gaps, as no event is ever deleted, and a session's `seq` counts its own.
+    """
+    counts = "SELECT (SELECT count(*) FROM event), (SELECT max(id) FROM event), (SELECT total(seq) FROM session)"
+    there, last, told = (number or 0 for number in db.execute(counts).fetchone())
+    return int(max(last - there, abs(told - there)))
+
+
+def given_up(db: Connection) -> int:
+    """Return how many lost events have been given up."""
+    row = db.execute("SELECT value FROM store WHERE key = 'given_up'").fetchone()
+    return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def give_up(db: Connection, lost: int) -> None:
+    """Note that *lost* events are given up, with what they told of."""
+    db.execute("INSERT OR REPLACE INTO store (key, value) VALUES ('given_up', ?)", (lost,))
 
 
 def count_unused_without(db: Connection, eids: list[int]) -> int:
@@ -116,7 +164,7 @@ def mark(db: Connection, cids: list[int], now_ns: int) -> int:
 
 
 def wrongly_marked(db: Connection) -> list[tuple[int, int]]:
-    """Return the condemned contents (cids) that a row refers to all the same, with their bytes in the index."""
+    """Return the condemned contents (cids) that a row refers to all the same, with what is written for each."""
     return db.execute(f"{_WEIGHED} WHERE c.condemned_ns IS NOT NULL AND {_REFERRED}").fetchall()
 
 
@@ -140,7 +188,7 @@ def pardon(db: Connection, cids: list[int]) -> None:
 
 
 def due(db: Connection, before_ns: int) -> list[tuple[int, int]]:
-    """Return the contents (cids) that were condemned before *before_ns*, with their bytes in the index."""
+    """Return the contents (cids) that were condemned before *before_ns*, with what is written for each."""
     return db.execute(f"{_WEIGHED} WHERE c.condemned_ns < ? AND NOT {_REFERRED}", (before_ns,)).fetchall()
 
 
@@ -170,10 +218,35 @@ def count_files(db: Connection, cids: list[int]) -> int:
     return count
 
 
-def loose_chunks(db: Connection) -> list[tuple[int, int]]:
-    """Return the kids of chunks that no content has, with their bytes in the index."""
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A chunk that no content has: its bytes as stored and those of the index, and when it was condemned, if it is."""
+
+    kid: int
+    stored_size: int
+    in_index: int
+    condemned_ns: int | None
+    is_file: bool
+
+
+def loose_chunks(db: Connection) -> list[Loose]:
+    """Return the chunks that no content has: a content stored anew, or a repair, has left them."""
     query = "SELECT k.kid FROM chunk k WHERE NOT EXISTS (SELECT 1 FROM content_chunk m WHERE m.kid = k.kid)"
-    return db.execute(f"SELECT kid, coalesce(length(data), 0) FROM chunk WHERE kid IN ({query})").fetchall()
+    fields = "kid, stored_size, coalesce(length(data), 0), condemned_ns, data IS NULL"
+    return [Loose(*row) for row in db.execute(f"SELECT {fields} FROM chunk WHERE kid IN ({query})")]
+
+
+def mark_loose(db: Connection, kids: list[int], now_ns: int) -> int:
+    """Condemn those of the chunks *kids* that no content has; return how many that were."""
+    unused = "NOT EXISTS (SELECT 1 FROM content_chunk m WHERE m.kid = chunk.kid)"
+    query = f"UPDATE chunk SET condemned_ns = ? WHERE kid {_THESE} AND condemned_ns IS NULL AND {unused}"
+    return db.execute(query, (now_ns, json.dumps(kids))).rowcount
+
+
+def loose_due(db: Connection, kids: list[int], before_ns: int) -> list[int]:
+    """Return those of *kids* that are condemned since before *before_ns*."""
+    query = f"SELECT kid FROM chunk WHERE kid {_THESE} AND condemned_ns < ?"
+    return [row[0] for row in db.execute(query, (json.dumps(kids), before_ns))]
 
 
 def free_bytes(db: Connection) -> int:
@@ -183,12 +256,12 @@ def free_bytes(db: Connection) -> int:
     return count * size
 
 
-_WEIGHED = "SELECT c.cid, coalesce(length(c.data), 0) FROM content c"
+_WEIGHED = f"SELECT c.cid, coalesce(length(c.data), c.size / {FOR_CHUNKS}) FROM content c"
 _ENDED = """
     SELECT e.sid, e.seq_to, e.eid FROM entry e JOIN session s ON s.sid = e.sid
     LEFT JOIN (SELECT json_extract(value, '$[0]') AS sid, json_extract(value, '$[1]') AS horizon FROM json_each(?)) d
         ON d.sid = e.sid
-    WHERE e.seq_to IS NOT NULL AND e.seq_to <= max(s.horizon_seq, coalesce(d.horizon, 0)) AND NOT EXISTS (
+    WHERE e.seq_to > e.seq_from AND e.seq_to <= max(s.horizon_seq, coalesce(d.horizon, 0)) AND NOT EXISTS (
         SELECT 1 FROM checkpoint k WHERE k.sid = e.sid AND k.seq >= e.seq_from AND k.seq < e.seq_to)
     ORDER BY e.sid, e.seq_to
 """
@@ -204,7 +277,7 @@ _FLEETING = f"""
       AND NOT EXISTS (SELECT 1 FROM checkpoint k WHERE k.sid = g.sid AND k.seq >= g.first AND k.seq < g.last)
 """
 _PRUNE_SESSION_ROWS = """
-    DELETE FROM session_row AS r WHERE r.sid = ? AND r.seq_to <= ?
+    DELETE FROM session_row AS r WHERE r.sid = ? AND r.seq_to <= ? AND r.seq_to > r.seq_from
     AND r.seq_from < (SELECT max(seq_from) FROM session_row WHERE sid = r.sid)
     AND NOT EXISTS (SELECT 1 FROM checkpoint k WHERE k.sid = r.sid AND k.seq >= r.seq_from AND k.seq < r.seq_to)
 """

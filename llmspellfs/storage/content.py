@@ -202,7 +202,10 @@ class ContentReader:
 
     def _chunk(self, number: int) -> bytes:
         ref = self._refs[number]
-        return self._cache.get(ref.hash, lambda: self._load(ref))
+        data = self._cache.get(ref.hash, lambda: self._load(ref))
+        if len(data) != ref.size:  # kept since before the index was harmed, or for another row of that hash
+            raise Corrupt(f"chunk {ref.hash.hex()}: {len(data)} bytes, not {ref.size} as the index says")
+        return data
 
     def _fetch_ahead(self, number: int) -> None:
         if self._fetched < number < len(self._refs):

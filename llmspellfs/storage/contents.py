@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from blake3 import blake3
+
 from llmspellfs.errors import Corrupt, Vanished
 from llmspellfs.storage.blobs import BlobStore
 from llmspellfs.storage.codec import decode_checked
@@ -16,6 +18,8 @@ from llmspellfs.storage.content import ChunkRef
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.ingest import KNOWN, Staged, StagedChunk
 
+EMPTY = blake3().digest()
+"""The hash of no bytes."""
 Has: TypeAlias = tuple[Any, Any, Any]
 """What a row says of its bytes: size, codec and data; harmed, it may say anything."""
 
@@ -191,15 +195,22 @@ def are_in_use(db: Connection, cids: Sequence[int]) -> bool:
     return count == len(cids)
 
 
-def load_refs(db: Connection, cid: int, content_hash: str | None = None) -> tuple[int, list[ChunkRef]]:
+def load_refs(
+    db: Connection, cid: int, content_hash: str | None = None, told: int | None = None
+) -> tuple[int, list[ChunkRef]]:
     """Return the size of content *cid* and its chunks in order.
 
-    Raises Corrupt where the index lacks it, or where it is another than *content_hash* (64 hex digits) says.
+    Raises Corrupt where the index lacks it, or where it is another than *content_hash* (64 hex digits) says, or not of
+    the size that is *told*: readers ask for no more than that.
     """
     row = db.execute("SELECT hash, size, codec, data FROM content WHERE cid = ?", (cid,)).fetchone()
     if row is None or content_hash not in {None, row[0].hex()}:
         raise Corrupt(f"content {content_hash or cid} is not in the index")
     digest, size, codec, data = row
+    if told not in {None, size}:
+        raise Corrupt(f"content {digest.hex()} is of {size} bytes, and not of {told}")
+    if not size and digest != EMPTY:  # no byte will be held against a hash
+        raise Corrupt(f"content {digest.hex()} is empty, and its hash is not")
     if data is not None:
         return size, [ChunkRef(0, size, -cid, digest, codec, data)]
     query = (
@@ -214,9 +225,27 @@ def load_refs(db: Connection, cid: int, content_hash: str | None = None) -> tupl
     return size, refs
 
 
-def all_contents(db: Connection) -> Iterator[tuple[int, bytes, int]]:
-    """Yield the cid, the hash and the size of each content."""
-    yield from db.execute("SELECT cid, hash, size FROM content ORDER BY cid")
+_LACKING = """
+    SELECT cid, lower(hex(hash)) FROM (
+        SELECT c.cid, c.hash, c.size, c.data IS NULL AS is_chunked, m.start, k.size AS length, k.hash AS of_chunk,
+            coalesce(sum(k.size) OVER (PARTITION BY c.cid ORDER BY m.start
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+        FROM content c LEFT JOIN content_chunk m ON m.cid = c.cid AND c.data IS NULL LEFT JOIN chunk k ON k.kid = m.kid
+        WHERE {where}
+    ) x GROUP BY cid HAVING EXISTS (SELECT 1 FROM entry e WHERE e.content = x.cid AND e.size IS NOT x.size)
+    OR (is_chunked AND (coalesce(sum(length), 0) != size OR count(length) != count(start) OR max(start != before)
+        OR (count(start) = 1 AND max(of_chunk) != hash))) OR (size = 0 AND hash != ?)
+"""
+
+
+def lacking(db: Connection) -> list[str]:
+    """Return the hashes of the contents that cannot be read for what the index says of them, whatever their chunks."""
+    return [row[1] for row in db.execute(_LACKING.format(where="1"), (EMPTY,))]
+
+
+def is_lacking(db: Connection, digest: bytes) -> bool:
+    """Tell whether `lacking` names the content of that hash."""
+    return db.execute(_LACKING.format(where="c.hash = ?"), (digest, EMPTY)).fetchone() is not None
 
 
 def chunk_refs(db: Connection, kid: int) -> list[ChunkRef]:

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -44,9 +44,21 @@ class Harm:
 class Copier:
     """Brings the files of the store at *source* to the folder *target*: linked where that is possible, else copied."""
 
-    def __init__(self, source: StrPath, target: str, *, hardlink: bool, share: int = 0) -> None:
-        """Begin; with *hardlink* false every file is copied. *share*: the number of that which is read, of SHARES."""
+    def __init__(
+        self,
+        source: StrPath,
+        target: str,
+        *,
+        hardlink: bool,
+        share: int = 0,
+        suspects: Container[str] = frozenset(),
+    ) -> None:
+        """Begin; with *hardlink* false every file is copied. *share*: the number of that which is read, of SHARES.
+
+        *suspects* are chunks that are believed to be harmed in the source, and read there before anything else.
+        """
         self._source, self._target, self._share = os.fspath(source), target, share
+        self._suspects = suspects
         self._shares, self._links = hardlink, hardlink
         """Whether files may be the source's by another name, and whether new ones can become that."""
         self._dirty: set[str] = set()
@@ -57,7 +69,7 @@ class Copier:
         """Bring the chunk *name*, which is of *size* bytes as stored, where it is not there yet.
 
         Returns what is found to be wrong with it in the source: a chunk that is linked is read only where its length is
-        another, and one that stays is not read.
+        another, and one that stays is not read, but for those that are suspected.
         """
         folder = f"{_BLOBS}/{name[:2]}"
         source, target = self._paths(folder, name)
@@ -65,6 +77,8 @@ class Copier:
             there, here = _status(source), _status(target)
             if there is None:
                 return Harm(name, is_missing=True, is_kept=here is not None and _is_sound(target))
+            if name in self._suspects and not _is_sound(source):
+                return Harm(name, is_missing=False, is_kept=here is not None and _is_sound(target))
             if here is not None and self._stays(target, there, here, size):
                 return None
             if (here is not None or there.st_size != size) and not _is_sound(source):

@@ -164,6 +164,12 @@ def rows_of_sequence(db: Connection, sid: int, sequence: int) -> list[Entry]:
     return [to_entry(row) for row in db.execute(_ALL_OF_SEQUENCE, (sid, sequence))]
 
 
+def has_sequence(db: Connection, sid: int, sequence: int) -> bool:
+    """Tell whether any row of the artifact *sequence* is retained."""
+    query = "SELECT 1 FROM entry WHERE kind = 0 AND sid = ? AND sequence = ? LIMIT 1"
+    return db.execute(query, (sid, sequence)).fetchone() is not None
+
+
 def files(db: Connection, sid: int, limit: int | None = None, offset: int = 0) -> list[Entry]:
     """Return the live files of session *sid* by sequence."""
     return [to_entry(row) for row in db.execute(_FILES, (sid, -1 if limit is None else limit, offset))]
@@ -187,8 +193,9 @@ def has_drafts(db: Connection, sid: int) -> bool:
 
 
 def draft_owners(db: Connection) -> dict[int, str]:
-    """Return which spool folder each draft's eid belongs to."""
-    return {eid: str(draft) for eid, draft in db.execute("SELECT eid, draft FROM entry WHERE seq_from IS NULL")}
+    """Return which spool folder each draft's eid belongs to; what has none may be a row of history that is harmed."""
+    query = "SELECT eid, draft FROM entry WHERE seq_from IS NULL AND draft IS NOT NULL"
+    return {eid: str(draft) for eid, draft in db.execute(query)}
 
 
 def ended_between(db: Connection, sid: int, first: int, last: int) -> list[Entry]:
@@ -319,48 +326,6 @@ def seal_draft(db: Connection, entry: Entry, seq: int) -> None:
     db.execute("UPDATE entry SET seq_from = ?, draft = NULL WHERE eid = ?", (seq, entry.eid))
     query = "UPDATE entry SET seq_to = ? WHERE kind = 0 AND sid = ? AND sequence = ? AND seq_to = ?"
     db.execute(query, (seq, entry.sid, entry.facts.sequence, SUPERSEDED))
-
-
-def reserve_inos(db: Connection, count: int) -> int:
-    """Return the first of *count* inode numbers that nobody else gets."""
-    first: int = db.execute("SELECT value FROM store WHERE key = 'next_ino'").fetchone()[0]
-    db.execute("UPDATE store SET value = ? WHERE key = 'next_ino'", (first + count,))
-    return first
-
-
-def insert_inode(db: Connection, ino: int, a: Attributes) -> None:
-    """Insert the attributes of a new inode."""
-    query = "INSERT INTO inode (ino, mode, uid, gid, mtime_ns, ctime_ns, atime_ns) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    db.execute(query, (ino, a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, a.atime_ns))
-
-
-def update_inode(db: Connection, ino: int, a: Attributes) -> None:
-    """Replace the attributes of inode *ino*."""
-    query = "UPDATE inode SET mode = ?, uid = ?, gid = ?, mtime_ns = ?, ctime_ns = ?, atime_ns = ? WHERE ino = ?"
-    db.execute(query, (a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, a.atime_ns, ino))
-
-
-def load_inode(db: Connection, ino: int) -> Attributes | None:
-    """Return the attributes of inode *ino*, or None."""
-    query = "SELECT mode, uid, gid, mtime_ns, ctime_ns, atime_ns FROM inode WHERE ino = ?"
-    row = db.execute(query, (ino,)).fetchone()
-    return None if row is None else Attributes(*row)
-
-
-def touch_inode(db: Connection, ino: int, mtime_ns: int, ctime_ns: int | None = None) -> None:
-    """Set mtime and ctime (by default the same) of inode *ino*: a folder's listing or a file's content changed."""
-    query = "UPDATE inode SET mtime_ns = ?, ctime_ns = ? WHERE ino = ?"
-    db.execute(query, (mtime_ns, mtime_ns if ctime_ns is None else ctime_ns, ino))
-
-
-def touch_since(db: Connection, ino: int, at_ns: int) -> None:
-    """Set mtime and ctime of the folder *ino* to when its listing changed, unless it has changed otherwise since."""
-    db.execute("UPDATE inode SET mtime_ns = ?2, ctime_ns = ?2 WHERE ino = ?1 AND ctime_ns < ?2", (ino, at_ns))
-
-
-def touch_ctime(db: Connection, ino: int, at_ns: int) -> None:
-    """Set the ctime of inode *ino*."""
-    db.execute("UPDATE inode SET ctime_ns = ? WHERE ino = ?", (at_ns, ino))
 
 
 def to_entry(row: tuple[Any, ...], inside: int = 0) -> Entry:

@@ -8,9 +8,10 @@ Every function takes a connection and runs in the caller's transaction. Lists of
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ FLEETING_NS = 60 * 1_000_000_000
 """A file created and deleted within this time keeps its events but not its content."""
 IN_PAGES = 1 << 16
 """Bytes up to which a content is in the index, so that its pages are erased with its row."""
+FOR_CHUNKS = 1024
+"""Bytes of a larger content for which one is written in the index when it goes: some 1 KiB for each of its chunks."""
+_ROW = 1024
 _THESE = "IN (SELECT value FROM json_each(?))"
 
 
@@ -33,7 +37,7 @@ class Purge:
     sequence: int | None
     keeps_content: bool
     known: str | None = None
-    """By what its lost bytes are found, as `former.known` says it."""
+    """By what its lost bytes are found, as `former.known` and `known_inos` say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,11 @@ class ErasedRows:
 
 
 class ErasedContents(NamedTuple):
-    """What went with contents: chunks whose *files* are to go, stored bytes *freed*; *shared* ones stayed."""
+    """What went with contents: chunks whose *files* are to go, and stored bytes *freed*."""
 
     files: list[str]
     freed: int
     contents: list[str]
-    shared: int
 
 
 def begin(db: Connection, sid: int, sequence: int | None, *, keeps_content: bool, known: str | None = None) -> Purge:
@@ -74,9 +77,9 @@ def unfinished(db: Connection) -> list[Purge]:
     return [Purge(number, sid, sequence, bool(keeps), known) for number, sid, sequence, keeps, known in rows]
 
 
-def forget_known(db: Connection, purge: Purge) -> None:
-    """Forget what is noted beside *purge*: its lost bytes are gone."""
-    db.execute("UPDATE purge SET known = NULL WHERE id = ?", (purge.id,))
+def forget_known(db: Connection, purges: Iterable[Purge]) -> None:
+    """Forget what is noted beside *purges*: their lost bytes are gone."""
+    db.executemany("UPDATE purge SET known = NULL WHERE id = ?", [(purge.id,) for purge in purges])
 
 
 def end(db: Connection, purges: Iterable[Purge]) -> None:
@@ -90,11 +93,18 @@ def end(db: Connection, purges: Iterable[Purge]) -> None:
 def row_ids(db: Connection, sid: int, sequence: int | None = None) -> list[tuple[int, int]]:
     """Return the eid of each row of session *sid*, or of its artifact *sequence*, the newest first.
 
-    Beside each stand the bytes of the index that may go with it.
+    Beside each stand the bytes of the index that may be written for it.
     """
     where, key = ("sid = ?", (sid,)) if sequence is None else ("kind = 0 AND sid = ? AND sequence = ?", (sid, sequence))
-    weight = f"CASE WHEN size <= {IN_PAGES} THEN size ELSE 1024 END"
+    weight = f"CASE WHEN size <= {IN_PAGES} THEN size ELSE {_ROW} + size / {FOR_CHUNKS} END"
     return db.execute(f"SELECT eid, coalesce({weight}, 0) FROM entry WHERE {where} ORDER BY eid DESC", key).fetchall()
+
+
+def weight(size: object) -> int:
+    """Return how many bytes of the index may be written when a content of *size* bytes goes, by a row that may lie."""
+    if not isinstance(size, int):
+        return IN_PAGES
+    return size if size <= IN_PAGES else _ROW + size // FOR_CHUNKS
 
 
 def erase_rows(db: Connection, eids: list[int]) -> ErasedRows:
@@ -139,7 +149,6 @@ def erase_contents(db: Connection, cids: list[int], *, is_purge: bool = False) -
     loose = "NOT EXISTS (SELECT 1 FROM entry e WHERE e.content = c.cid)"
     fields = "c.cid, c.hash, coalesce(length(c.data), 0) FROM content c"
     gone = db.execute(f"SELECT {fields} WHERE c.cid {_THESE} AND {loose}", (json.dumps(cids),)).fetchall()
-    shared = len(cids) - len(gone)
     if is_purge:
         partners = f"c.cid IN (SELECT cid FROM content_chunk WHERE kid {_THESE})"
         kids = json.dumps(_kids(db, [row[0] for row in gone]))
@@ -149,9 +158,9 @@ def erase_contents(db: Connection, cids: list[int], *, is_purge: bool = False) -
     these = (json.dumps(list(erased)),)
     db.execute(f"DELETE FROM content_chunk WHERE cid {_THESE}", these)
     db.execute(f"DELETE FROM content WHERE cid {_THESE}", these)
-    files, freed = erase_loose(db, of_these)
+    files, freed, _ = erase_loose(db, of_these)
     freed += sum(size for _, size in erased.values())
-    return ErasedContents(files, freed, [digest.hex() for digest, _ in erased.values()], shared)
+    return ErasedContents(files, freed, [digest.hex() for digest, _ in erased.values()])
 
 
 def _kids(db: Connection, cids: list[int]) -> list[int]:
@@ -159,15 +168,23 @@ def _kids(db: Connection, cids: list[int]) -> list[int]:
     return [row[0] for row in db.execute(query, (json.dumps(cids),))]
 
 
-def erase_loose(db: Connection, kids: list[int]) -> tuple[list[str], int]:
-    """Delete those of the chunks *kids* that no content has; return whose files are doomed, and the bytes freed."""
+class ErasedChunks(NamedTuple):
+    """What went with chunks: those whose *files* are doomed, stored bytes *freed*, and how *many* chunks."""
+
+    files: list[str]
+    freed: int
+    many: int
+
+
+def erase_loose(db: Connection, kids: list[int]) -> ErasedChunks:
+    """Delete those of the chunks *kids* that no content has."""
     unused = "NOT EXISTS (SELECT 1 FROM content_chunk m WHERE m.kid = chunk.kid)"
     query = f"SELECT kid, hash, stored_size, data IS NULL FROM chunk WHERE kid {_THESE} AND {unused}"
     rows = db.execute(query, (json.dumps(kids),)).fetchall()
     db.execute(f"DELETE FROM chunk WHERE kid {_THESE}", (json.dumps([row[0] for row in rows]),))
     files = [digest.hex() for _, digest, _, is_file in rows if is_file]
     doom(db, files)
-    return files, sum(row[2] for row in rows)
+    return ErasedChunks(files, sum(row[2] for row in rows), len(rows))
 
 
 def doom(db: Connection, chunks: Iterable[str]) -> None:
@@ -185,9 +202,18 @@ def undoom(db: Connection, chunks: Iterable[str]) -> None:
     db.executemany("DELETE FROM doomed WHERE hash = ?", [(bytes.fromhex(chunk),) for chunk in chunks])
 
 
-def forget_messages(db: Connection, text: str) -> int:
-    """Delete published messages that name *text*, an id, in their payload; return how many there were."""
-    return db.execute("DELETE FROM message WHERE instr(payload, ?)", (text,)).rowcount
+def forget_messages(db: Connection, session_id: str, sequences: Collection[int] | None = None) -> int:
+    """Delete published messages that name a session, or these of its artifacts, in their payload; count them.
+
+    They are named by their ids: the session's is *session_id*.
+    """
+    if sequences is None:
+        return db.execute("DELETE FROM message WHERE instr(payload, ?)", (session_id,)).rowcount
+    rows = db.execute("SELECT id, payload FROM message WHERE instr(payload, ?)", (f"{session_id}/",)).fetchall()
+    named = re.compile(rf"{re.escape(session_id)}/(\d{{1,18}})/")
+    gone = [number for number, text in rows if any(int(told) in sequences for told in named.findall(text))]
+    db.execute(f"DELETE FROM message WHERE id {_THESE}", (json.dumps(gone),))
+    return len(gone)
 
 
 def empty_wal(db: Connection, patience: float) -> bool:

@@ -1,6 +1,7 @@
 """Where bytes that the store has lost may still be: in its own folder, under other names, and in other rows.
 
-Every function reads only; what it yields is checked by whoever asked, against a hash.
+What is yielded is checked by whoever asked, against a hash; what writes rows of content (`set_`, `add_`) is told only
+what was proved so. Each function runs in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
-from urllib.parse import quote
+from itertools import chain, pairwise
 
 from blake3 import blake3
 
 from llmspellfs.storage import disk
 from llmspellfs.storage.codec import PLAIN, ZSTD, decoded, recover
+from llmspellfs.storage.connections import look
 from llmspellfs.storage.disk import StrPath
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.quarantine import all_blobs, kept_blobs
 
-_INLINE = 1 << 16
+MOST_INLINE = 1 << 16
+"""Bytes, as stored, of the largest content that is one row."""
 _HASH = re.compile("[0-9a-f]{64}")
 _MOST = 64 << 20
 """Bytes of a file that is read whole; longer ones are looked into where a chunk would be."""
@@ -66,12 +68,29 @@ def as_stored(db: Connection, root: StrPath, digest: bytes, backup: StrPath | No
         yield from _of_backup(os.fspath(backup), digest)
 
 
+def chunks_of_backup(backup: StrPath, digest: bytes) -> list[tuple[bytes, bytes | None]]:
+    """Return the hash of each chunk of the content *digest* in the *backup*, in order, and its bytes as stored."""
+    root = os.fspath(backup)
+    query = """
+        SELECT k.hash, k.data FROM content c JOIN content_chunk m ON m.cid = c.cid JOIN chunk k ON k.kid = m.kid
+        WHERE c.hash = ? ORDER BY m.start
+    """
+    try:
+        with closing(look(f"{root}/index.db", "mode=ro&immutable=1")) as db:
+            rows = db.execute(query, (digest,)).fetchall()
+    except sqlite3.Error:
+        return []
+    name = [bytes(row[0]).hex() for row in rows]
+    files = (next(_whole(f"{root}/blobs/{each[:2]}/{each}"), None) for each in name)
+    return [(bytes.fromhex(each), row[1] or data) for each, row, data in zip(name, rows, files, strict=True)]
+
+
 def _of_backup(backup: str, digest: bytes) -> Iterator[bytes]:
     """Yield what the *backup* has under *digest*: a file, or what is in its index, which is left as it is."""
     yield from _whole(f"{backup}/blobs/{digest.hex()[:2]}/{digest.hex()}")
     query = "SELECT data FROM content WHERE hash = ?1 UNION ALL SELECT data FROM chunk WHERE hash = ?1"
     try:
-        with closing(sqlite3.connect(f"file:{quote(backup)}/index.db?mode=ro&immutable=1", uri=True)) as db:
+        with closing(look(f"{backup}/index.db", "mode=ro&immutable=1")) as db:
             yield from [data for (data,) in db.execute(query, (digest,)) if isinstance(data, bytes)]
     except sqlite3.Error:
         return
@@ -133,10 +152,34 @@ def _range(path: str, start: int, size: int) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def is_told(db: Connection, hash_hex: str) -> bool:
-    """Tell whether some event says that an artifact had the content of that hash."""
-    query = "SELECT 1 FROM event WHERE instr(line, ?) LIMIT 1"
-    return db.execute(query, (f'"hash":"{hash_hex}"',)).fetchone() is not None
+def told_hashes(db: Connection, cid: int) -> set[str]:
+    """Return the hashes (hex) that the events of the rows with the content *cid* tell of it."""
+    query = """
+        SELECT DISTINCT json_extract(v.line, '$.hash') FROM entry e JOIN event v ON v.sid = e.sid AND v.seq = e.seq_from
+        WHERE e.content = ? AND json_valid(v.line)
+    """
+    return {row[0] for row in db.execute(query, (cid,)) if isinstance(row[0], str) and _HASH.fullmatch(row[0])}
+
+
+def told_sizes(db: Connection, cid: int) -> set[int]:
+    """Return the sizes that the events of the rows with the content *cid* tell of it."""
+    query = """
+        SELECT DISTINCT json_extract(v.line, '$.size') FROM entry e
+        JOIN event v ON v.sid = e.sid AND v.seq = e.seq_from WHERE e.content = ? AND json_valid(v.line)
+    """
+    return {row[0] for row in db.execute(query, (cid,)) if isinstance(row[0], int)}
+
+
+def content_size(db: Connection, cid: int) -> object:
+    """Return the plain bytes that the row of the content *cid* says."""
+    return db.execute("SELECT size FROM content WHERE cid = ?", (cid,)).fetchone()[0]
+
+
+def sizes_of(db: Connection, cid: int) -> list[int]:
+    """Return the plain bytes that the content *cid* may have, as its row, its artifacts' rows and their events say."""
+    query = "SELECT size FROM content WHERE cid = ?1 UNION SELECT size FROM entry WHERE content = ?1"
+    found = {row[0] for row in db.execute(query, (cid,))} | told_sizes(db, cid)
+    return [size for size in found if isinstance(size, int) and size > 0]
 
 
 def inline(db: Connection, cid: int) -> tuple[bytes, bytes | None] | None:
@@ -158,12 +201,6 @@ def parts(db: Connection, cid: int) -> list[Part]:
     """Return the chunks of the content *cid* as the index orders them, without those that are gone."""
     query = "SELECT k.kid, k.size FROM content_chunk m JOIN chunk k ON k.kid = m.kid WHERE m.cid = ? ORDER BY m.start"
     return [Part(*row) for row in db.execute(query, (cid,))]
-
-
-def content_size(db: Connection, cid: int) -> int:
-    """Return the plain bytes that the content *cid* should have."""
-    size: int = db.execute("SELECT size FROM content WHERE cid = ?", (cid,)).fetchone()[0]
-    return size
 
 
 def orders(db: Connection, cid: int, size: int, known: list[Part]) -> Iterator[list[Part]]:
@@ -208,14 +245,56 @@ def add_content(db: Connection, cid: int, digest: bytes) -> None:
     db.execute(query, (cid, digest, sum(part.size for part in known)))
 
 
-def missing_chunks(db: Connection, cid: int) -> dict[int, int]:
-    """Return the plain bytes of each chunk (kid) that the content *cid* lists and the index lacks, by their places."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a content a chunk is, or of what *size* one is missing; *kid* is the number that is listed there."""
+
+    size: int
+    kid: int | None
+    part: Part | None
+
+
+def places(db: Connection, cid: int, size: int) -> list[Place]:
+    """Return the places of chunks within the content *cid* of *size* bytes, in order and without gaps."""
     query = """
-        SELECT kid, until - start FROM (SELECT kid, start, lead(start, 1, (SELECT size FROM content WHERE cid = ?1))
-        OVER (ORDER BY start) AS until FROM content_chunk WHERE cid = ?1)
-        WHERE kid NOT IN (SELECT kid FROM chunk) ORDER BY start
+        SELECT m.start, m.kid, k.size, lead(m.start, 1, ?2) OVER (ORDER BY m.start) FROM content_chunk m
+        LEFT JOIN chunk k ON k.kid = m.kid WHERE m.cid = ?1 ORDER BY m.start
     """
-    return dict(db.execute(query, (cid,)).fetchall())
+    found, end = [], 0
+    for start, kid, known, until in db.execute(query, (cid, size)).fetchall():
+        if start > end:
+            found.append(Place(start - end, None, None))
+        fits = known is not None and start + known <= until
+        length = known if fits else until - start
+        found.append(Place(length, None if known is not None else kid, Part(kid, known) if fits else None))
+        end = start + length
+    return [*found, *([Place(size - end, None, None)] if end < size else [])]
+
+
+def bare_places(db: Connection, cid: int, size: int) -> list[Place]:
+    """Return the places of chunks within the content *cid* of *size* bytes, whatever chunks are listed there."""
+    query = "SELECT start FROM content_chunk WHERE cid = ? AND start > 0 AND start < ? ORDER BY start"
+    starts = [0, *(start for (start,) in db.execute(query, (cid, size))), size]
+    return [Place(until - start, None, None) for start, until in pairwise(starts)]
+
+
+def chunks_of(db: Connection, size: int) -> list[Part]:
+    """Return the chunks of *size* plain bytes, those first that no content has."""
+    if size >= 1 << 63:  # of a place that no content has
+        return []
+    query = "SELECT kid, size FROM chunk k WHERE size = ? ORDER BY kid IN (SELECT kid FROM content_chunk), kid LIMIT 64"
+    return [Part(*row) for row in db.execute(query, (size,))]
+
+
+def kid_of(db: Connection, digest: bytes) -> int | None:
+    """Return the chunk (kid) of that hash, or None."""
+    row = db.execute("SELECT kid FROM chunk WHERE hash = ?", (digest,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def whole_chunk(db: Connection, digest: bytes) -> list[Part]:
+    """Return the chunk that has the hash *digest* of a whole content, as all that the content is, or nothing."""
+    return [Part(*row) for row in db.execute("SELECT kid, size FROM chunk WHERE hash = ?", (digest,))]
 
 
 def is_named(db: Connection, digest: bytes) -> bool:
@@ -223,10 +302,12 @@ def is_named(db: Connection, digest: bytes) -> bool:
     return db.execute("SELECT 1 FROM chunk WHERE hash = ?", (digest,)).fetchone() is not None
 
 
-def add_chunk(db: Connection, kid: int, digest: bytes, codec: int, size: int, stored: int) -> None:
-    """Insert the chunk *kid*, which is a file."""
+def add_chunk(db: Connection, kid: int | None, digest: bytes, codec: int, size: int, stored: int) -> int:
+    """Insert a chunk, which is a file, as *kid* or with a number of its own; return that."""
     query = "INSERT INTO chunk (kid, hash, size, stored_size, codec) VALUES (?, ?, ?, ?, ?)"
-    db.execute(query, (kid, digest, size, stored, codec))
+    made = db.execute(query, (kid, digest, size, stored, codec)).lastrowid
+    assert made is not None
+    return made
 
 
 def drop_chunk(db: Connection, kid: int) -> None:
@@ -240,14 +321,17 @@ def set_inline(db: Connection, cid: int, codec: int, data: bytes, size: int) -> 
     db.execute(query, (codec, data, size, len(data), cid))
 
 
-def set_content_hash(db: Connection, cid: int, digest: bytes) -> bool:
-    """Give the content *cid* its real hash; where another has it already, rows refer to that one. Tell whether."""
-    other = db.execute("SELECT cid FROM content WHERE hash = ?", (digest,)).fetchone()
-    if other is None:
-        db.execute("UPDATE content SET hash = ? WHERE cid = ?", (digest, cid))
-    else:
-        db.execute("UPDATE entry SET content = ? WHERE content = ?", (other[0], cid))
-    return True
+def set_hashes(db: Connection, table: str, hashes: dict[int, bytes]) -> None:
+    """Give the rows of *table*, content or chunk, their *hashes*, which they may have of one another until then."""
+    key = {"content": "cid", "chunk": "kid"}[table]
+    query = f"UPDATE {table} SET hash = ? WHERE {key} = ?"  # noqa: S608 - words of the program
+    db.executemany(query, [(os.urandom(32), number) for number in hashes])
+    db.executemany(query, [(digest, number) for number, digest in hashes.items()])
+
+
+def set_size(db: Connection, cid: int, size: int) -> None:
+    """Have the content *cid* be of *size* bytes, which it does not have any more."""
+    db.execute("UPDATE content SET size = ? WHERE cid = ?", (size, cid))
 
 
 def set_starts(db: Connection, cid: int, rows: list[tuple[int, int]], size: int) -> None:
@@ -272,9 +356,9 @@ def content_from_files(db: Connection, root: StrPath, digest: bytes, backup: Str
         cid = db.execute(query, (digest, *chunk[1:])).lastrowid
         db.execute("INSERT INTO content_chunk (cid, start, kid) VALUES (?, 0, ?)", (cid, chunk[0]))
         return cid
-    for data in chain(as_stored(db, root, digest, backup), cuttings(root, (0,), _INLINE)):
+    for data in chain(as_stored(db, root, digest, backup), cuttings(root, (0,), MOST_INLINE)):
         found = recover(data, digest)
-        if found is not None and len(found[1]) <= _INLINE:
+        if found is not None and len(found[1]) <= MOST_INLINE:
             query = "INSERT INTO content (hash, size, stored_size, codec, data) VALUES (?, ?, ?, ?, ?)"
             return db.execute(query, (digest, len(found[1]), len(data), found[0], data)).lastrowid
     return None

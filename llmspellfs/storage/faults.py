@@ -46,13 +46,17 @@ class Fault:
 
 
 class Faults:
-    """A hook for `disk` that lets *faults* happen; *counts* says how often each step was reached."""
+    """A hook for `disk` that lets *faults* happen.
+
+    *counts* says how often each step was reached, *struck* which ones have met a fault.
+    """
 
     def __init__(self, faults: list[Fault], trace: str | None = None) -> None:
         """Append the name of each step to the file *trace*, if one is given."""
         self._faults = faults
         self._turn = threading.Lock()
         self.counts: Counter[str] = Counter()
+        self.struck: set[str] = set()
         self._trace = None if trace is None else os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def __call__(self, name: str) -> int | None:
@@ -64,6 +68,7 @@ class Faults:
             os.write(self._trace, f"{name}\n".encode("ascii"))
         for fault in self._faults:
             if fault.strikes(name, count):
+                self.struck.add(name)
                 return _strike(fault.action, name)
         return None
 

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from llmspellfs.errors import StoreUnusable
 from llmspellfs.storage import turns
+from llmspellfs.storage.connections import address, connect
 from llmspellfs.storage.mounts import is_superblock_read_only
 from llmspellfs.storage.swap import READY
 
@@ -58,12 +58,12 @@ def take(path: Path, busy_seconds: float) -> Image:
     """Return how the index *path* is to be read; raise StoreUnusable with the reason why it cannot be, StoreBusy."""
     if os.path.lexists(path.parent / READY):
         raise StoreUnusable(path.parent, "a repair of it has not ended: it has to be opened where it can be written to")
-    live = Image(path, _uri(path, "mode=ro"), None, None)
+    live = Image(path, address(path, "mode=ro"), None, None)
     if os.path.exists(f"{path}-shm") and os.path.exists(f"{path}-wal") and _opens(live):
         return live
     seen = _signature(path)
     if not any(part and part[0] for part in seen[1:]) and is_superblock_read_only(path):
-        still = Image(path, _uri(path, "mode=ro&immutable=1"), None, seen)
+        still = Image(path, address(path, "mode=ro&immutable=1"), None, seen)
         if _opens(still):
             return still
     with _nobody_opening(path.parent, busy_seconds):
@@ -77,23 +77,19 @@ def private(image: Image) -> Image:
     seen, folder = _signature(image.path), tempfile.mkdtemp(prefix="llmspellfs-")
     target = f"{folder}/{image.path.name}"
     try:
-        with closing(sqlite3.connect(image.uri, uri=True)) as db, closing(sqlite3.connect(target)) as copy:
+        with closing(connect(image.uri, uri=True)) as db, closing(connect(target)) as copy:
             db.backup(copy)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, sqlite3.Error):
             raise StoreUnusable(image.path.parent, f"its index cannot be copied: {error}") from None
         raise
-    return Image(image.path, _uri(target, "mode=rw"), folder, seen)
-
-
-def _uri(path: str | os.PathLike[str], how: str) -> str:
-    return f"file:{quote(os.fspath(path))}?{how}"
+    return Image(image.path, address(target, "mode=rw"), folder, seen)
 
 
 def _opens(image: Image) -> bool:
     try:
-        with closing(sqlite3.connect(image.uri, uri=True, isolation_level=None, timeout=1)) as db:
+        with closing(connect(image.uri, uri=True, timeout=1)) as db:
             db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error:
         return False
@@ -120,7 +116,7 @@ def _copied(path: Path) -> Image:
             seen = _signature(path)
             _copy(path, folder, seen)
             if _signature(path) == seen:
-                return Image(path, _uri(f"{folder}/{path.name}", "mode=rw"), folder, seen)
+                return Image(path, address(f"{folder}/{path.name}", "mode=rw"), folder, seen)
             for name in os.listdir(folder):
                 os.unlink(f"{folder}/{name}")
     except BaseException:

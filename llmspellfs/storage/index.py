@@ -10,6 +10,7 @@ Nothing here ever opens the database as a plain file: closing such a descriptor 
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -19,11 +20,12 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
-from llmspellfs.storage import cursors, disk, inherited
+from llmspellfs.errors import NoSpace, StoreBusy, StoreUnusable
+from llmspellfs.storage import connections, disk, inherited, sqlite_errors
 from llmspellfs.storage.guard import Guard
-from llmspellfs.storage.schema import migrate
+from llmspellfs.storage.migrations import migrate
 
+_log = logging.getLogger(__name__)
 Connection = sqlite3.Connection
 AnyLock: TypeAlias = "threading.Lock | threading.RLock"
 
@@ -41,8 +43,6 @@ _CHECKPOINT_PAGES = 16000
 _FOLD_COMMITS = 256
 _LARGE = 64 << 20
 """Bytes that a large transaction may write."""
-_DAMAGED = ("no such table", "no such column", "SQL logic error", "vtable constructor failed", "malformed JSON")
-"""How SQLite's words begin where a part of the schema, or of the full text's own tables, is gone, or JSON is none."""
 
 
 class Index:
@@ -90,7 +90,7 @@ class Index:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=512,
-                factory=cursors.Connection,
+                factory=connections.Connection,
             )
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
@@ -132,7 +132,7 @@ class Index:
             self._memory_turn.release()
             return
         try:
-            cursors.end(connection)
+            connections.end(connection)
         finally:
             if len(self._idle) < _KEPT:
                 self._idle.append(connection)
@@ -204,7 +204,7 @@ class Index:
         finally:
             try:
                 if self.path is not None:
-                    cursors.end(connection)
+                    connections.end(connection)
                 if connection.in_transaction:
                     disk.execute("index.rollback", connection, "ROLLBACK")
                 self._guard_after(failure)
@@ -282,9 +282,18 @@ class Index:
                 disk.execute("index.begin", self._writer, "BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() >= deadline:
+                if not sqlite_errors.is_busy(error) or time.monotonic() >= deadline:
                     raise
                 time.sleep(_PAUSE)
+
+    def empty_wal(self) -> None:
+        """Fold the WAL into the database and cut it off, where nobody reads it; durable. Who does is logged."""
+        try:
+            is_held = disk.execute("index.fold", self._writer, "PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise self.mapped(error) from None
+        if is_held:
+            _log.warning("another program reads %s, whose WAL cannot be cut off meanwhile", self.path)
 
     def data_version(self) -> int:
         """Return a number that changes whenever any other connection commits; 2 µs."""
@@ -322,22 +331,7 @@ class Index:
 
     def mapped(self, error: BaseException) -> BaseException:
         """Return *error*, or what it is here where it is SQLite's: no sqlite3 error leaves the room."""
-        code = getattr(error, "sqlite_errorcode", None)
-        if isinstance(error, sqlite3.OperationalError) and code is None and "decode" in str(error):
-            return Corrupt(f"index {self.path}: {error}")
-        if not isinstance(error, sqlite3.Error) or code is None:
-            return error
-        if code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return StoreBusy(self.busy_seconds)
-        if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
-            return NoSpace(self.path)
-        if code & 0xFF in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
-            return StoreUnusable(self.path, str(error))
-        if code & 0xFF in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return Corrupt(f"index {self.path}: {error}")
-        if code == sqlite3.SQLITE_ERROR and str(error).startswith(_DAMAGED):
-            return Corrupt(f"index {self.path}: {error} (`llmspellfs fsck` tells more)")
-        return error
+        return sqlite_errors.mapped(error, self.path, self.busy_seconds)
 
 
 class Reading:
@@ -389,7 +383,3 @@ _PRAGMAS = (
     "secure_delete = ON",
     "foreign_keys = OFF",
 )
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

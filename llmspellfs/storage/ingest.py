@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 from blake3 import blake3
 
 from llmspellfs.errors import LimitExceeded, TooLarge
-from llmspellfs.storage.blobs import BlobStore
+from llmspellfs.storage.blobs import BlobStore, Put
 from llmspellfs.storage.codec import MAX_PLAIN, encode
 from llmspellfs.storage.disk import Buffer
 
@@ -38,16 +38,22 @@ _INLINE_BUDGET = 4 << 20
 """Bytes of small chunks that one content holds for the index; the rest become blobs, to bound the memory."""
 
 Check: TypeAlias = Callable[[], bool]
+Written: TypeAlias = tuple[str, Put]
+"""A chunk (hex) whose file was written, or found to be there, and when that was."""
 Known: TypeAlias = Callable[[bytes], Check | None]
 """Says of a chunk's hash whether the store has it: None, or what tells a worker whether it can be read back."""
 
 
 class Room(NamedTuple):
-    """The stored bytes that are *left* for new chunks under the quota *key* of *limit* bytes."""
+    """The stored bytes that are *left* for new chunks under the quota *key* of *limit* bytes.
+
+    *has* says of a chunk's hash whether it is counted already, though it is to be stored anew.
+    """
 
     key: str
     limit: int
     left: int
+    has: Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class StagedChunk:
     stored_size: int
     codec: int
     data: bytes | None
+    put: Put | None = field(default=None, compare=False)
+    """When its blob was put, where that was done for it."""
 
 
 class Staged(NamedTuple):
@@ -84,6 +92,11 @@ class Staged(NamedTuple):
         return sum({chunk.hash: chunk.stored_size for chunk in self.chunks}.values())
 
 
+def written(staged: Iterable[Staged]) -> set[Written]:
+    """Return the chunks whose files were put for any of *staged*; others are KNOWN, or go into the index."""
+    return {(chunk.hash.hex(), chunk.put) for one in staged for chunk in one.chunks if chunk.put is not None}
+
+
 def stage_bytes(
     data: Buffer,
     blobs: BlobStore,
@@ -99,6 +112,21 @@ def stage_bytes(
     ingest = Ingest(blobs, threshold=threshold, max_size=max_size, known=known, room=room)
     ingest.feed(data)
     return ingest.finish()
+
+
+def chunk_hashes(file: BinaryIO) -> Iterator[str]:
+    """Yield the hash (hex) of each chunk that an `Ingest` cuts the bytes of *file* into."""
+    window, is_last = b"", False
+    while not is_last:
+        block = file.read(_WINDOW - len(window))
+        window, start, is_last = window + block, 0, not block
+        while start < len(window):
+            size = _first_cut(memoryview(window)[start:])
+            if start + size == len(window) and size < MAX_CHUNK and not is_last:
+                break
+            yield blake3(window[start : start + size]).hexdigest()
+            start += size
+        window = window[start:]
 
 
 class Ingest:
@@ -173,15 +201,19 @@ class Ingest:
         if self._wrote:
             self._blobs.sync()
         digest = self._parts[0][0] if len(self._parts) == 1 else self._whole.digest()
-        chunks = tuple(StagedChunk(*part, *self._stored[part[0]]) for part in self._parts)
+        chunks = tuple(self._staged(*part) for part in self._parts)
         return Staged(digest, self._cut_size, None, None, chunks)
 
-    def abandon(self) -> list[str]:
-        """Take no more, and return the chunks (hex) whose files were written for it: they are nobody's."""
+    def _staged(self, digest: bytes, start: int, size: int) -> StagedChunk:
+        one = self._stored[digest]
+        return StagedChunk(digest, start, size, one.stored_size, one.codec, one.data, one.put)
+
+    def abandon(self) -> list[Written]:
+        """Take no more, and return the chunks whose files were put for it: no row will name them."""
         for number in (0, 1):
             wait(self._storing[number])
             self._storing[number].clear()
-        return [digest.hex() for digest, one in self._stored.items() if one.data is None and one.codec != KNOWN]
+        return [(digest.hex(), one.put) for digest, one in self._stored.items() if one.put is not None]
 
     def _cut_window(self, *, last: bool) -> None:
         """Cut the current window into chunks; what is left, without a cut in it, begins the other window."""
@@ -211,22 +243,23 @@ class Ingest:
             return
         self._begun.add(digest)
         check = self._known(digest) if self._known is not None else None
+        room = None if self._room is None or self._room.has(digest) else self._room
         try:
-            self._storing[self._current].append(_workers().submit(self._store, digest, piece, check))
+            self._storing[self._current].append(_workers().submit(self._store, digest, piece, check, room))
         except RuntimeError:  # the interpreter is ending and takes no more work
-            self._store(digest, piece, check)
+            self._store(digest, piece, check, room)
 
     def _settle(self, number: int) -> None:
         """Wait for what workers store of a window; raises what went wrong, now and at every later call."""
         if self._failure is not None:
             raise self._failure
-        for future in self._storing[number]:
-            self._failure = self._failure or future.exception()
+        failures = [future.exception() for future in self._storing[number]]  # of each: none goes on behind our back
         self._storing[number].clear()
+        self._failure = self._failure or next((error for error in failures if error is not None), None)
         if self._failure is not None:
             raise self._failure
 
-    def _store(self, digest: bytes, piece: memoryview, check: Check | None) -> None:
+    def _store(self, digest: bytes, piece: memoryview, check: Check | None, room: Room | None) -> None:
         if check is not None and check():
             self._stored[digest] = _Stored(0, KNOWN, None)
             return
@@ -235,22 +268,23 @@ class Ingest:
         with self._turn:
             is_small = length <= min(INLINE_LIMIT, self._inline_room)
             self._inline_room -= length if is_small else 0
-            self._new_bytes += length
-            if self._room is not None and self._new_bytes > self._room.left:
-                self._failure = LimitExceeded(self._room.key, self._room.limit)
+            self._new_bytes += 0 if room is None else length
+            if room is not None and self._new_bytes > room.left:
+                self._failure = LimitExceeded(room.key, room.limit)
                 raise self._failure
         if is_small:
             self._stored[digest] = _Stored(length, codec, bytes(stored))
             return
-        self._blobs.put(digest.hex(), stored)
+        put = self._blobs.put(digest.hex(), stored)
         self._wrote = True
-        self._stored[digest] = _Stored(length, codec, None)
+        self._stored[digest] = _Stored(length, codec, None, put)
 
 
 class _Stored(NamedTuple):
     stored_size: int
     codec: int
     data: bytes | None
+    put: Put | None = None
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

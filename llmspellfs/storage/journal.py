@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmspellfs.model.event import Event, Origin, compose_line, line_hash, state_hash
+from llmspellfs.storage.changelog import last_change
 from llmspellfs.storage.index import Connection
 
 _STATE = (
-    "SELECT id, seq, head, last_ns, trail_size, next_sequence, artifact_count, total_size, change, horizon_seq"
-    " FROM session WHERE sid = ?"
+    "SELECT id, seq, head, last_ns, trail_size, next_sequence, artifact_count, total_size,"
+    " CAST(change AS INTEGER), horizon_seq FROM session WHERE sid = ?"
 )
 _MOST = (1 << 63) - 1
 _INSERT = "INSERT INTO event (sid, seq, kind, at_ns, ends, line) VALUES (?, ?, ?, ?, ?, ?)"
@@ -96,7 +97,7 @@ class Journal:
         """Write back the numbers of every touched session under the next change number."""
         if not self.touched:
             return
-        self.change = self.db.execute("SELECT max(change) FROM session").fetchone()[0] + 1
+        self.change = last_change(self.db) + 1
         for sid, t in self.touched.items():
             numbers = (
                 t.seq,
@@ -141,15 +142,27 @@ def events(
     return [Event(*row) for row in rows]
 
 
-def last_named(db: Connection, sid: int, kinds: tuple[str, ...], name: str) -> Event | None:
-    """Return the latest event of *kinds* whose line has the name *name*, or None."""
+def left(db: Connection, sid: int, name: str) -> list[tuple[str, int | None]]:
+    """Return the kind and the sequence of each artifact that left the *name*, latest first, with how it did.
+
+    That is by its deletion, a move to another session, or a rename, also one over another artifact. The sequence is
+    None where the event is harmed.
+    """
+    told = "iif(json_valid(line), json_extract(line, '$.{}'), NULL)"
+    named = f"iif(kind = 'artifact.renamed', {told.format('from')}, {told.format('name')})"
     query = (
-        "SELECT e.id, s.id, e.seq, e.kind, e.at_ns, e.line FROM event e JOIN session s ON s.sid = e.sid"
-        " WHERE e.sid = ? AND iif(json_valid(e.line), json_extract(e.line, '$.name'), NULL) = ? AND e.kind IN "
+        f"SELECT kind, coalesce({told.format('from_sequence')}, {told.format('sequence')}) FROM event"  # noqa: S608
+        " WHERE sid = ? AND kind IN ('artifact.deleted', 'artifact.moved_out', 'artifact.renamed')"
+        f" AND {named} = ? ORDER BY seq DESC"
     )
-    query += f"({','.join('?' * len(kinds))}) ORDER BY e.seq DESC LIMIT 1"
-    row = db.execute(query, (sid, name, *kinds)).fetchone()
-    return None if row is None else Event(*row)
+    rows = db.execute(query, (sid, name))
+    return [(kind, sequence if isinstance(sequence, int) else None) for kind, sequence in rows]
+
+
+def last_of(db: Connection, sid: int, kind: str) -> int:
+    """Return the seq of the latest event of *kind* of session *sid*, 0 where there is none."""
+    seq: int = db.execute("SELECT ifnull(max(seq), 0) FROM event WHERE sid = ? AND kind = ?", (sid, kind)).fetchone()[0]
+    return seq
 
 
 def trail_size(db: Connection, sid: int) -> int:

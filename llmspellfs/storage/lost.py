@@ -1,27 +1,29 @@
 """Bytes that were written but not committed: `lost+found/<id>`, and what is known of them, `<id>.json`.
 
 The description comes first: what it needs of the disk is had before the bytes are moved, so that what fails
-changes nothing. Both are durable on return. Bytes without a description are listed all the same; a description
-without bytes, which a crash can leave, is not, and `remove_leftovers` takes it.
+changes nothing; on a full disk the store's reserve gives it. Both are durable on return. Bytes without a description
+are listed all the same; a description without bytes, which a crash can leave, is not, and `remove_leftovers` takes it.
 
 Threading: every method may be called from any thread, and from several processes on one folder.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from llmspellfs.errors import NotFound
-from llmspellfs.storage import disk
+from llmspellfs.errors import NoSpace, NotFound, SpellError
+from llmspellfs.storage import destination, disk, turns
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.disk import StrPath, disk_errors
+from llmspellfs.storage.reserve import Reserve
 
 FOLDER = "lost+found"
 _BESIDE = 4096
@@ -64,51 +66,74 @@ class LostFound:
 
     def __init__(self, root: StrPath) -> None:
         """Use the store at *root*; the folder is made when the first bytes come."""
-        self._folder = os.path.join(os.fspath(root), FOLDER)
+        self._root = os.fspath(root)
+        self._folder = os.path.join(self._root, FOLDER)
+
+    @contextmanager
+    def turn(self, seconds: float) -> Iterator[None]:
+        """Have nobody else who takes a turn, in whichever process, add to it for the length of the block.
+
+        Who has waited for *seconds*, or has no room to ask, goes on without: bytes count for more than a limit does.
+        """
+        descriptor = -1
+        with suppress(OSError, SpellError):
+            disk.make_folder("lost.mkdir", self._folder)
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            turns.wait_for(descriptor, fcntl.LOCK_EX, seconds)
+        try:
+            yield
+        finally:
+            if descriptor >= 0:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has it too
+                os.close(descriptor)
 
     def add(
         self,
         source: StrPath | bytes,
-        session_id: str | None,
-        name: str | None,
+        meant_for: Destination,
         why: str,
         at_ns: int,
         *,
-        ino: int | None = None,
-        sequence: int | None = None,
+        is_synced: bool = False,
     ) -> str:
         """Keep *source*, bytes or a file of the store (moved here), and return the id; durable on return.
 
-        *session_id* and *name* say what it was meant for, *ino* and *sequence*, where there were any, which file
-        object and artifact that is by whatever name; *why* the reason, *at_ns* when. Raises NoSpace, the file
-        being where it was, and NotFound where it is gone. Bytes, which are nowhere else, are kept even where there
-        is no room to say what they are.
+        *why* says the reason, *at_ns* when; *is_synced*: after `sync`. Raises NoSpace, the file being where it was, and
+        NotFound where it is gone. Bytes, which are nowhere else, are kept even where there is no room to say what they
+        are.
         """
+        told = meant_for.told(why=why, at_ns=at_ns)
+        try:
+            return self._add(source, told, is_synced=is_synced)
+        except NoSpace:  # a file brings its bytes' room with it: only what is said of it needs some
+            if isinstance(source, bytes) or not Reserve(self._root).release():
+                raise
+            return self._add(source, told, is_synced=is_synced)
+
+    def _add(self, source: StrPath | bytes, told: bytes, *, is_synced: bool) -> str:
         item_id = secrets.token_hex(8)
         path = self._path(item_id)
-        known = {"session": session_id, "name": name, "ino": ino, "sequence": sequence, "why": why, "at_ns": at_ns}
         with disk_errors(path):
             disk.make_folder("lost.mkdir", self._folder)
-            self._describe(path, known, is_needed=not isinstance(source, bytes))
+            self._describe(path, told, is_needed=not isinstance(source, bytes))
             try:
-                self._place(source, path)
+                self._place(source, path, is_synced=is_synced)
             except BaseException:
                 disk.undo("lost.undo", f"{path}.json")
                 raise
         return item_id
 
-    def _describe(self, path: str, known: dict[str, Any], *, is_needed: bool) -> None:
-        """Write what is *known*; where it is not needed, failure is no reason to lose the bytes too."""
+    def _describe(self, path: str, told: bytes, *, is_needed: bool) -> None:
+        """Write what is *told*; where it is not needed, failure is no reason to lose the bytes too."""
         try:
-            # ASCII: a name whose bytes were no UTF-8 is kept too.
-            disk.write_file("lost.about", f"{path}.json", json.dumps(known).encode("ascii"))
+            disk.write_file("lost.about", f"{path}.json", told)
         except OSError:
             if is_needed:
                 raise
 
-    def _place(self, source: StrPath | bytes, path: str) -> None:
+    def _place(self, source: StrPath | bytes, path: str, *, is_synced: bool) -> None:
         if not isinstance(source, bytes):
-            return self._move(_synced(source), path)
+            return self._move(os.fspath(source) if is_synced else _synced(source), path)
         part = f"{path}.part"
         disk.write_file("lost.bytes", part, source)
         try:
@@ -171,11 +196,11 @@ class LostFound:
             disk.unlink("lost.unlink", path)
             disk.undo("lost.unlink_about", f"{path}.json")
 
-    def descriptions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the id and the description of each item that has one, those too that are not wholly written."""
+    def destinations(self) -> Iterator[tuple[str, Destination]]:
+        """Yield the id of each item that is described, and what it was meant for; of those not wholly written too."""
         for name in self._names():
             if name.endswith(".json") and _ID.fullmatch(name[:-5]):
-                yield name[:-5], read_description(self._path(name))
+                yield name[:-5], destination.read(self._path(name))[0]
 
     def wipe(self, items: Sequence[str]) -> None:
         """Remove all there is of *items*, whole or not, durably."""
@@ -203,30 +228,22 @@ class LostFound:
                 status = os.lstat(path)
         except FileNotFoundError:
             return None
-        known = read_description(f"{path}.json")
+        meant_for, known = destination.read(f"{path}.json")
         at_ns, why = known.get("at_ns"), known.get("why")
         return LostItem(
             item_id,
-            _text(known.get("session")),
-            _text(known.get("name")),
+            meant_for.session,
+            meant_for.name,
             status.st_size,
             at_ns if isinstance(at_ns, int) else status.st_mtime_ns,
             why if isinstance(why, str) else "unknown",
         )
 
 
-def read_description(path: StrPath) -> dict[str, Any]:
-    """Return the JSON object in the file *path*, empty where there is none that can be read."""
-    try:
-        with os.fdopen(disk.open_file(path), "rb") as file:
-            known = json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def sync(source: StrPath) -> None:
+    """Have the bytes of the file *source* durable, which may take long, so that `add` does not; raise NotFound."""
+    with disk_errors(source):
+        _synced(source)
 
 
 def _synced(path: StrPath) -> str:

@@ -18,6 +18,8 @@ from llmspellfs.storage.audit_rows import NO_CHUNK_CODEC, NO_CODEC, OF_FILES
 from llmspellfs.storage.index import Connection
 from llmspellfs.storage.schema import FIRST_INO
 
+MOST_EVENTS = 1 << 53
+"""Above which no session has had events, nor bytes of them: a larger number would leave none for the next."""
 Keep = Callable[[str, str, dict[str, Any]], None]
 """Notes a row that is removed or changed: its table, why, and the row."""
 
@@ -96,7 +98,7 @@ def retext(db: Connection) -> None:
 def recounted(db: Connection, sid: int) -> tuple[int, int, int]:
     """Return how many live files session *sid* has, how many bytes they are, and the next sequence at least."""
     query = """
-        SELECT count(*) FILTER (WHERE seq_to IS NULL), coalesce(sum(size) FILTER (WHERE seq_to IS NULL), 0),
+        SELECT count(*) FILTER (WHERE seq_to IS NULL), CAST(total(size) FILTER (WHERE seq_to IS NULL) AS INTEGER),
         1 + coalesce(max(sequence), 0) FROM entry WHERE sid = ? AND kind = 0
     """
     found: tuple[int, int, int] = db.execute(query, (sid,)).fetchone()
@@ -116,12 +118,11 @@ def counters(db: Connection) -> list[Done]:
     for column, real, what in (
         ("artifact_count", "(SELECT count(*) FROM entry WHERE sid = s.sid AND kind = 0 AND seq_to IS NULL)",
          "its artifacts are counted anew"),
-        ("total_size", "(SELECT coalesce(sum(size), 0) FROM entry WHERE sid = s.sid AND kind = 0 AND seq_to IS NULL)",
+        ("total_size",
+         "(SELECT CAST(total(size) AS INTEGER) FROM entry WHERE sid = s.sid AND kind = 0 AND seq_to IS NULL)",
          "its bytes are counted anew"),
-        ("trail_size", "coalesce((SELECT ends FROM event WHERE sid = s.sid AND seq = s.seq), trail_size)",
-         "its trail is {} bytes long, not {}"),
-        ("last_ns", "coalesce((SELECT at_ns FROM event WHERE sid = s.sid AND seq = s.seq), last_ns)",
-         "its last change was at the time of its last event"),
+        ("trail_size", _of_last_event("ends", "trail_size"), "its trail is {} bytes long, not {}"),
+        ("last_ns", _of_last_event("at_ns", "last_ns"), "its last change was at the time of its last event"),
         ("horizon_seq", _HORIZON, "its history begins at event {}, not {}"),
     ):  # fmt: skip
         wrong = db.execute(f"SELECT sid, {column}, {real} FROM session s WHERE {column} IS NOT {real}").fetchall()
@@ -132,15 +133,29 @@ def counters(db: Connection) -> list[Done]:
     return done + next_ino(db)
 
 
+_MOST = 1 << 62
+"""Above which there would be no number for the next."""
+
+
+def _of_last_event(column: str, else_column: str) -> str:
+    """Return what a session's last event has in *column*, else the session itself, as SQL for a number in any case.
+
+    The next event goes on from it: what is no number would let none be written, not even that of the repair.
+    """
+    has, was = (f"typeof({name}) = 'integer' AND {name} BETWEEN 0 AND {_MOST}" for name in (column, else_column))
+    return f"""coalesce((SELECT {column} FROM event WHERE sid = s.sid AND seq = s.seq AND {has}),
+        CASE WHEN {was} THEN {else_column} END, 0)"""
+
+
 def next_sequences(db: Connection) -> list[Done]:
     """Have each session's next artifact be one that it has not had."""
     query = """
-        UPDATE session AS s SET next_sequence = (SELECT 1 + max(sequence) FROM entry WHERE sid = s.sid AND kind = 0)
+        UPDATE session AS s SET next_sequence =
+            (SELECT 1 + coalesce(max(sequence), 0) FROM entry WHERE sid = s.sid AND kind = 0)
         WHERE typeof(next_sequence) != 'integer' OR next_sequence < 1
         OR next_sequence <= (SELECT max(sequence) FROM entry WHERE sid = s.sid AND kind = 0)
     """
     count = db.execute(query).rowcount
-    db.execute("UPDATE session SET next_sequence = 1 WHERE next_sequence IS NULL")
     return (
         [Done("counter", f"the next artifact of {plural(count, 'session')} is one that it has not had")]
         if count
@@ -150,8 +165,11 @@ def next_sequences(db: Connection) -> list[Done]:
 
 def next_ino(db: Connection, least: int = FIRST_INO - 1) -> list[Done]:
     """Have the next inode be above *least* and every one there is."""
-    query = "SELECT max(coalesce((SELECT max(ino) FROM inode), 0), coalesce((SELECT max(ino) FROM session), 0), ?)"
-    most = db.execute(query, (least,)).fetchone()[0]
+    query = """
+        SELECT max(coalesce((SELECT max(ino) FROM inode WHERE ino < ?1), 0),
+        coalesce((SELECT max(ino) FROM session WHERE ino < ?1), 0), ?2)
+    """
+    most = db.execute(query, (_MOST, least)).fetchone()[0]
     row = db.execute("SELECT value FROM store WHERE key = 'next_ino'").fetchone()
     if row is not None and isinstance(row[0], int) and row[0] > most:
         return []
@@ -183,11 +201,6 @@ _STORED_SIZES = (
     f"UPDATE content AS c SET stored_size = {_REAL} WHERE data IS NULL AND {_REAL} IS NOT NULL"
     f" AND stored_size != {_REAL}",
 )
-
-
-def set_chunk_stored(db: Connection, kid: int, codec: int, stored_size: int) -> None:
-    """Note how the file of the chunk *kid* is written, and how long it is."""
-    db.execute("UPDATE chunk SET codec = ?, stored_size = ? WHERE kid = ?", (codec, stored_size, kid))
 
 
 def inodes(db: Connection, now_ns: int, uid: int, gid: int, keep: Keep) -> list[Done]:

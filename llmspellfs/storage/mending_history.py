@@ -11,8 +11,9 @@ import json
 import re
 
 from llmspellfs.model.event import line_hash
+from llmspellfs.storage.changelog import last_change
 from llmspellfs.storage.index import Connection
-from llmspellfs.storage.mending import Done, Keep, keep_rows, next_ino
+from llmspellfs.storage.mending import MOST_EVENTS, Done, Keep, keep_rows, next_ino
 from llmspellfs.storage.schema import FIRST_INO, SUPERSEDED
 
 
@@ -23,8 +24,9 @@ def trails(db: Connection) -> list[Done]:
     """
     done = []
     for sid, was, head, seq, line in db.execute(_LAST_LINES).fetchall():
-        if not isinstance(was, int) or seq > was or not re.fullmatch("[0-9a-f]{64}", str(head)):
-            numbers = (max(seq, was if isinstance(was, int) else 0), line_hash(line), sid)
+        known = was if isinstance(was, int) and was < MOST_EVENTS else 0
+        if seq > known or known != was or not re.fullmatch("[0-9a-f]{64}", str(head)):
+            numbers = (max(seq, known), line_hash(line), sid)
             db.execute("UPDATE session SET seq = ?, head = ? WHERE sid = ?", numbers)
             done.append(Done("chain", f"its head is that of its last event, {seq}, again", sid))
     return done
@@ -49,7 +51,7 @@ def lost_sessions(db: Connection) -> list[Done]:
             isinstance(session_id, str)
             and not db.execute("SELECT 1 FROM session WHERE id = ?", (session_id,)).fetchone()
         ):
-            change = db.execute("SELECT coalesce(max(change), 0) + 1 FROM session").fetchone()[0]
+            change = last_change(db) + 1
             row = (sid, session_id, _top(db, sid), at_ns, at_ns, change)
             db.execute(_INSERT_SESSION, row)
             done.append(Done("session", f"session {session_id} is there again", sid))
@@ -78,7 +80,10 @@ def _top(db: Connection, sid: int) -> int:
 
 
 def tops(db: Connection, keep: Keep) -> list[Done]:
-    """Have sessions be the tops that their rows are in: no row ever was in the one that they say, and no row is it."""
+    """Have sessions be the tops that their rows are in: no row ever was in the one that they say, and no row is it.
+
+    It has attributes: else what the rows say may be what is wrong.
+    """
     done = []
     for sid, was, top in db.execute(_TOPS).fetchall():
         keep_rows(db, "session", "sid = ?", (sid,), f"its rows are in the folder {top}", keep)
@@ -90,7 +95,8 @@ def tops(db: Connection, keep: Keep) -> list[Done]:
 _TOPS = """
     SELECT s.sid, s.ino, min(e.folder) FROM session s JOIN entry e ON e.sid = s.sid
     WHERE s.ino NOT IN (SELECT folder FROM entry) AND e.folder NOT IN (SELECT ino FROM entry)
-    AND e.folder NOT IN (SELECT ino FROM session) GROUP BY s.sid HAVING count(DISTINCT e.folder) = 1
+    AND e.folder NOT IN (SELECT ino FROM session) AND e.folder IN (SELECT ino FROM inode)
+    GROUP BY s.sid HAVING count(DISTINCT e.folder) = 1
 """
 
 
@@ -198,21 +204,12 @@ def has_live_twin(db: Connection, eid: int) -> bool:
 
 def readable(db: Connection, keep: Keep) -> list[Done]:
     """Replace what cannot be read in rows and would keep their whole folder from being listed."""
-    done = _no_seqs(db, keep)
+    done = []
     for table, key, column, empty, is_bad in _READABLE:
         for number, sid in db.execute(f"SELECT {key}, sid FROM {table} WHERE {is_bad}").fetchall():
             keep_rows(db, table, f"{key} = ?", (number,), f"its {column} cannot be read", keep)
             db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (empty, number))
             done.append(Done("row", f"{column} of a row of {table} could not be read: {empty!r} now", sid))
-    return done
-
-
-def _no_seqs(db: Connection, keep: Keep) -> list[Done]:
-    done = []
-    for eid, sid, name in db.execute("SELECT eid, sid, name FROM entry WHERE typeof(seq_to) = 'text'").fetchall():
-        keep_rows(db, "entry", "eid = ?", (eid,), "it ended at no seq", keep)
-        db.execute("UPDATE OR IGNORE entry SET seq_to = NULL WHERE eid = ?", (eid,))
-        done.append(Done("validity", f"the row of {name} has no end that is none", sid))
     return done
 
 
@@ -223,10 +220,15 @@ def set_home(db: Connection, table: str, key: str, number: int, sid: int) -> boo
 
 
 _IS_NO = "CASE json_valid({0}) WHEN 1 THEN json_type({0}) != '{1}' ELSE 1 END"
+_IS_NO_TAGS = f"""{_IS_NO.format("tags", "array")}
+    OR EXISTS (SELECT 1 FROM json_each(iif(json_valid(tags), tags, '[]')) t WHERE t.type != 'text')"""
 _READABLE: tuple[tuple[str, str, str, object, str], ...] = (
-    ("entry", "eid", "tags", "[]", "kind = 0 AND " + _IS_NO.format("tags", "array")),
+    ("entry", "eid", "tags", "[]", f"kind = 0 AND ({_IS_NO_TAGS})"),
     ("entry", "eid", "custom", "{}", "kind = 0 AND " + _IS_NO.format("custom", "object")),
-    ("session_row", "rid", "tags", "[]", _IS_NO.format("tags", "array")),
+    ("entry", "eid", "type", "", "kind = 0 AND type IS NULL"),
+    ("entry", "eid", "created_ns", 0, "kind = 0 AND created_ns IS NULL"),
+    ("entry", "eid", "updated_ns", 0, "kind = 0 AND updated_ns IS NULL"),
+    ("session_row", "rid", "tags", "[]", _IS_NO_TAGS),
     ("session_row", "rid", "metadata", "{}", _IS_NO.format("metadata", "object")),
     ("entry", "eid", "kind", 0, "kind NOT IN (0, 1, 2) AND content IS NOT NULL"),
     ("session_row", "rid", "status", "completed", "status NOT IN ('active', 'suspended', 'completed', 'failed')"),

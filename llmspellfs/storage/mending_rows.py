@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 
 from llmspellfs.model.artifact import Entry
 from llmspellfs.model.session import Status
@@ -36,6 +37,12 @@ def home_of_state(db: Connection, seq: int, state: str) -> int | None:
     """Return the only session (sid) whose event *seq* has that *state*, or None."""
     rows = db.execute("SELECT sid FROM event WHERE seq = ? AND instr(line, ?)", (seq, f'"state":"{state}"')).fetchall()
     return rows[0][0] if len(rows) == 1 else None
+
+
+def set_nobodys(db: Connection, eid: int) -> bool:
+    """Have the row *eid*, which begins at no seq, be a draft of no process, unless it names one; tell whether it is."""
+    query = "UPDATE entry SET draft = '' WHERE eid = ? AND seq_from IS NULL AND draft IS NULL"
+    return db.execute(query, (eid,)).rowcount == 1
 
 
 def set_begin(db: Connection, eid: int, seq_from: int) -> None:
@@ -71,14 +78,49 @@ def unused_inodes(db: Connection, most: int = 16) -> list[int]:
     return [row[0] for row in db.execute(query, (most,)).fetchall()]
 
 
+def folders(db: Connection, sid: int, most: int = 10_000) -> list[int]:
+    """Return the top folder of session *sid* and at most *most* others that it has or had."""
+    query = """
+        SELECT ino FROM (SELECT ino FROM session WHERE sid = ?1)
+        UNION SELECT ino FROM (SELECT ino FROM entry WHERE sid = ?1 AND kind = 1 LIMIT ?2)
+    """
+    return [row[0] for row in db.execute(query, (sid, most)).fetchall()]
+
+
+def time_of(db: Connection, sid: int, seq: int | None) -> int | None:
+    """Return when the event *seq* of session *sid* was, in ns, None where there is none."""
+    row = db.execute("SELECT at_ns FROM event WHERE sid = ? AND seq = ?", (sid, seq)).fetchone()
+    return None if row is None else row[0]
+
+
 def next_about(db: Connection, sid: int, sequence: int, after: int) -> int | None:
     """Return the first seq above *after* whose event ended the row that the artifact *sequence* had; None: none did."""
     query = f"""
         SELECT min(seq) FROM event WHERE sid = ?1 AND seq > ?2 AND kind IN {_ENDING}
+        AND instr(line, 'sequence":' || ?3)
         AND json_valid(line) AND ?3 IN (json_extract(line, '$.sequence'), json_extract(line, '$.from_sequence'))
-    """  # noqa: S608 - a constant
+    """  # noqa: S608 - a constant; the text is looked at first, since reading JSON takes longer
     found: int | None = db.execute(query, (sid, after, sequence)).fetchone()[0]
     return found
+
+
+def is_gone(db: Connection, entry: Entry, end: int | None) -> bool:
+    """Tell whether no event is where *entry*'s row ends, though its session has had one there, and before *end*."""
+    last = db.execute("SELECT seq FROM session WHERE sid = ?", (entry.sid,)).fetchone()
+    begin, seq = entry.seq_from or 0, entry.seq_to
+    if seq is None or last is None or not begin < seq <= last[0] or (end is not None and end < seq):
+        return False
+    return db.execute("SELECT 1 FROM event WHERE sid = ? AND seq = ?", (entry.sid, seq)).fetchone() is None
+
+
+def followers(db: Connection, entry: Entry) -> list[int]:
+    """Return the rows (eids) that begin after *entry*'s in its place, or are of its inode."""
+    query = """
+        SELECT eid FROM entry WHERE folder = ?1 AND name = ?2 AND sid = ?4 AND seq_from > ?5 UNION
+        SELECT eid FROM entry WHERE ino = ?3 AND sid = ?4 AND seq_from > ?5
+    """
+    values = (entry.folder, entry.name, entry.ino, entry.sid, entry.seq_from)
+    return [row[0] for row in db.execute(query, values).fetchall()]
 
 
 def neighbours(db: Connection, entry: Entry) -> list[NewEntry]:
@@ -125,6 +167,45 @@ def rewrite(db: Connection, eid: int, new: NewEntry) -> bool:
     except sqlite3.IntegrityError:
         return False
     return True
+
+
+def exchange(db: Connection, rows: dict[int, NewEntry]) -> list[int]:
+    """Write *rows* (by eid), which have each other's places; return those (eids) whose place no other row keeps.
+
+    All of them are written, or where one does not fit none is.
+    """
+    taken = _taken(db, rows)
+    rows = {eid: new for eid, new in rows.items() if eid not in taken}
+    db.execute("SAVEPOINT exchange")
+    db.executemany("UPDATE entry SET folder = -eid WHERE eid = ?", [(eid,) for eid in rows])  # nobody's place
+    fit = all(rewrite(db, eid, new) for eid, new in rows.items())
+    if not fit:
+        db.execute("ROLLBACK TO exchange")
+    db.execute("RELEASE exchange")
+    return list(rows) if fit else []
+
+
+def _taken(db: Connection, rows: dict[int, NewEntry]) -> set[int]:
+    """Return those (eids) of *rows* whose place stays a live row's that is none of the others, or that two are to have.
+
+    The row that keeps a place may be one of *rows* that is among these itself.
+    """
+    query = "SELECT eid FROM entry WHERE folder = ? AND name = ? AND seq_to IS NULL"
+    wanted = Counter((new.folder, new.name) for new in rows.values())
+    todo, waiting = list[int](), dict[int, list[int]]()
+    for eid, new in rows.items():
+        place = (new.folder, new.name)
+        owner = db.execute(query, place).fetchone()
+        if wanted[place] > 1 or (owner is not None and owner[0] not in rows):
+            todo.append(eid)
+        elif owner is not None:
+            waiting.setdefault(owner[0], []).append(eid)
+    found = set[int]()
+    while todo:
+        eid = todo.pop()
+        found.add(eid)
+        todo += waiting.pop(eid, [])
+    return found
 
 
 def rewrite_session(db: Connection, rid: int, row: SessionRow) -> None:

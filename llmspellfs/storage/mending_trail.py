@@ -14,7 +14,65 @@ from llmspellfs.model.event import line_hash, read_line
 from llmspellfs.model.times import iso
 from llmspellfs.storage.audit_trail import ENDS, FIRST, NUMBERED, OUT_OF_ORDER
 from llmspellfs.storage.index import Connection
-from llmspellfs.storage.mending import Done, Keep, keep_rows
+from llmspellfs.storage.mending import MOST_EVENTS, Done, Keep, keep_rows
+
+
+def places(db: Connection, keep: Keep) -> list[Done]:
+    """Have events stand where their lines say, if no other does and the line before or the one behind agrees.
+
+    Else rows would be taken for those of an event elsewhere, and an artifact's end be looked for at the wrong one.
+    """
+    done, lost = list[Done](), db.execute(_MISPLACED).fetchall()
+    while lost:
+        ended = len(done)
+        for number, sid, seq, line in (*lost, *reversed(lost)):  # what has its place is what others are beside
+            done += _put(db, number, (sid, seq), line, keep)
+        if len(done) == ended:
+            break
+        lost = db.execute(_MISPLACED).fetchall()
+    return done
+
+
+_MISPLACED = """
+    SELECT id, sid, seq, line FROM event WHERE instr(line, '"seq":' || seq || ',') = 0
+    OR sid NOT IN (SELECT sid FROM session) ORDER BY id
+"""
+
+
+def _put(db: Connection, number: int, was: tuple[int, int], line: str, keep: Keep) -> list[Done]:
+    """Have the event *number*, which *was* said to be of a session at a seq, stand where *line* says, if it may be."""
+    told = read_line(line)
+    seq, before = told.get("seq"), told.get("prev")
+    if not isinstance(seq, int) or not 0 < seq < MOST_EVENTS or not isinstance(before, str):
+        return []
+    for sid in _with_place(db, was[0], seq):
+        if not _follows(db, sid, seq, before) and not _is_followed(db, sid, seq, line):
+            continue
+        keep_rows(db, "event", "id = ?", (number,), "its line has another place", keep)
+        db.execute("UPDATE event SET sid = ?, seq = ? WHERE id = ?", (sid, seq, number))
+        return [Done("event", f"event {seq} has its place again, which was {was[1]}", sid)]
+    return []
+
+
+def _with_place(db: Connection, sid: int, seq: int) -> list[int]:
+    """Return the sessions that an event *seq* said to be of *sid* may be of, and that have none there."""
+    query = """
+        SELECT s.sid FROM session s WHERE (s.sid = ?1 OR ?1 NOT IN (SELECT sid FROM session))
+        AND NOT EXISTS (SELECT 1 FROM event v WHERE v.sid = s.sid AND v.seq = ?2)
+    """
+    return [row[0] for row in db.execute(query, (sid, seq)).fetchall()]
+
+
+def _follows(db: Connection, sid: int, seq: int, before: str) -> bool:
+    row = db.execute("SELECT line FROM event WHERE sid = ? AND seq = ?", (sid, seq - 1)).fetchone()
+    return row is not None and line_hash(row[0]) == before
+
+
+def _is_followed(db: Connection, sid: int, seq: int, line: str) -> bool:
+    row = db.execute("SELECT line FROM event WHERE sid = ? AND seq = ?", (sid, seq + 1)).fetchone()
+    if row is not None:
+        return read_line(row[0]).get("prev") == line_hash(line)
+    return db.execute("SELECT 1 FROM session WHERE sid = ? AND head = ?", (sid, line_hash(line))).fetchone() is not None
 
 
 def identities(db: Connection, keep: Keep) -> list[Done]:
@@ -74,16 +132,22 @@ def is_believed(db: Connection, sid: int, seq: int) -> bool:
 
 
 def checkpoints(db: Connection, keep: Keep) -> list[Done]:
-    """Have the n-th checkpoint of a session be the one that its n-th `session.saved` made, at that event's time."""
+    """Have the n-th checkpoint of a session be the one that its n-th `session.saved` made, at that event's time.
+
+    Where that event is not believed, the checkpoint keeps the time that it has.
+    """
     done = []
     wrong = f"SELECT DISTINCT sid FROM ({NUMBERED}) WHERE number IS NOT nth OR at_ns / 1000 IS NOT saved / 1000"
     for (sid,) in db.execute(wrong).fetchall():
-        told = db.execute(f"SELECT nth, seq, saved FROM ({NUMBERED}) WHERE sid = ?", (sid,)).fetchall()
+        told = db.execute(f"SELECT number, nth, seq, at_ns, saved FROM ({NUMBERED}) WHERE sid = ?", (sid,)).fetchall()
+        rows = [(nth, saved if is_believed(db, sid, seq) else was, seq) for _, nth, seq, was, saved in told]
+        if rows == [(number, was, seq) for number, _, seq, was, _ in told]:
+            continue
         labels = dict(db.execute("SELECT seq, label FROM checkpoint WHERE sid = ?", (sid,)))
         keep_rows(db, "checkpoint", "sid = ?", (sid,), "its events tell other numbers or times", keep)
         db.execute("DELETE FROM checkpoint WHERE sid = ?", (sid,))
-        query = "INSERT OR IGNORE INTO checkpoint (sid, number, seq, label, at_ns) VALUES (?, ?, ?, ?, ?)"
-        db.executemany(query, [(sid, nth, seq, labels[seq], saved) for nth, seq, saved in told])
+        query = "INSERT OR IGNORE INTO checkpoint (sid, number, at_ns, seq, label) VALUES (?, ?, ?, ?, ?)"
+        db.executemany(query, [(sid, nth, at_ns, seq, labels[seq]) for nth, at_ns, seq in rows])
         done.append(Done("checkpoint", "its checkpoints are numbered as its events are", sid))
     return done
 

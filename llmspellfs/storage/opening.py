@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmspellfs.errors import NoSpace, ReadOnly, StoreUnusable
-from llmspellfs.storage import disk, former, turns
+from llmspellfs.storage import disk, following, hidden, reading, turns
 from llmspellfs.storage.blobs import BlobStore, FileBlobs, MemoryBlobs
 from llmspellfs.storage.content import ChunkCache
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.index import Index
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.mounts import check_place
@@ -25,15 +25,21 @@ from llmspellfs.storage.planted import check_own, keep_private, take_over
 from llmspellfs.storage.read_only import ReadOnlyIndex
 from llmspellfs.storage.readers import Reader
 from llmspellfs.storage.reading import Reading
+from llmspellfs.storage.remains import INDEX_GONE, check_not_lost
 from llmspellfs.storage.reserve import Reserve
 from llmspellfs.storage.schema import FIRST_INO
 from llmspellfs.storage.spool import Spool, salvage
-from llmspellfs.storage.swap import finish_swap
+from llmspellfs.storage.swap import READY, finish_swap
+from llmspellfs.storage.traces import forget_ahead
 
 INDEX_NAME = "index.db"
 _TURN = "opening.lock"
 _OWN_NAMES = frozenset({"blobs", "spool", "lost+found", "reserve", _TURN, "mount.log"})
 """What a folder may hold that becomes a store: the beginnings of one."""
+_LEFT_BEHIND = frozenset(
+    {f"{INDEX_NAME}-wal", f"{INDEX_NAME}-shm", reading.NAME, "quarantine", turns.ERASING, turns.SCRUBBING}
+)
+"""What is there only where there was an index too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ def open_rooms(
         return Rooms(None, index, MemoryBlobs(), ChunkCache(), None, None, Reading(None))
     check_place(path, allow_network=allow_network)
     if not create and _is_missing(path):
-        _check_not_lost(path / INDEX_NAME)
+        check_not_lost(path / INDEX_NAME)
         raise StoreUnusable.missing(path)
     why = _why_read_only(path)
     if why is not None:
@@ -116,6 +122,7 @@ def _why_read_only(path: Path) -> str | None:
 
 def _open_read_only(path: Path, why: str, busy_seconds: float, *, is_alone: bool) -> Rooms:
     check_own(path)
+    check_not_lost(path / INDEX_NAME)
     reader = None if is_alone else Reader(path, busy_seconds)
     with _closed_on_failure(*filter(None, (reader,))):
         index = ReadOnlyIndex(path / INDEX_NAME, why, busy_seconds=busy_seconds)
@@ -127,20 +134,23 @@ def _open(path: Path, busy_seconds: float, *, is_alone: bool) -> Rooms:
     with contextlib.nullcontext() if is_alone else opening_turn(path, busy_seconds):
         finish_swap(path)
         _make_index(path / INDEX_NAME)
+        has_hidden = hidden.keep(path, hidden.LOOKED_AT if is_alone else hidden.NAME)
         index = Index(path / INDEX_NAME, busy_seconds=busy_seconds)
         with _closed_on_failure(index):
+            if has_hidden:  # else what is hidden would stand in the WAL behind what comes now
+                index.empty_wal()
             _first_values(index)
             spool = Spool(path)  # before the turn ends: whoever needs the store alone looks for others there
     lost = LostFound(path)
     with _closed_on_failure(index, spool):
-        salvage(path, lost, functools.partial(_is_erased, index))
-        return Rooms(path, index, FileBlobs(path), ChunkCache(), spool, lost, Reading(path))
+        blobs = FileBlobs(path)
+        salvage(path, lost, functools.partial(_current, index), functools.partial(forget_ahead, index, blobs))
+        return Rooms(path, index, blobs, ChunkCache(), spool, lost, Reading(path))
 
 
-def _is_erased(index: Index, told: dict[str, Any]) -> bool:
-    """Tell whether what is *told* of bytes says that they are of something that was purged."""
+def _current(index: Index, told: Destination) -> Destination | None:
     with index.read() as db:
-        return former.is_erased(db, told.get("session"), told.get("sequence"))
+        return following.current(db, told)
 
 
 def _make_index(path: Path) -> None:
@@ -148,23 +158,11 @@ def _make_index(path: Path) -> None:
 
     A file that is new nobody has open, so that closing this descriptor drops no lock of SQLite's.
     """
-    _check_not_lost(path)
+    check_not_lost(path)
     with contextlib.suppress(FileExistsError), disk.disk_errors(path):
         os.close(disk.create("opening.create", path))
     if not path.stat().st_size:  # else SQLite's journal may survive power loss, and the file that it belongs to not
         disk.sync_folder("opening.create_sync", path.parent)
-
-
-def _check_not_lost(path: Path) -> None:
-    """Raise StoreUnusable where the index *path* is missing, or empty, and content is there.
-
-    An index that knows nothing of the content would have it taken for garbage.
-    """
-    if path.exists() and path.stat().st_size:
-        return
-    blobs = FileBlobs(path.parent)
-    if any(blobs.put_ns(name) is not None for name, _ in blobs.iterate()):
-        raise StoreUnusable(path.parent, "its index is gone, beside its content: only a backup can bring it back")
 
 
 @contextlib.contextmanager
@@ -195,9 +193,9 @@ def _make_folder(path: Path) -> None:
         elif not path.is_dir():
             raise StoreUnusable(path, "not a folder")
         if not is_new and not (path / INDEX_NAME).exists():
-            foreign = sorted(set(os.listdir(path)) - _OWN_NAMES)
-            if foreign:
-                raise StoreUnusable(path, f"not empty, and no store: it has {foreign[0]!r}")
+            check_own(path)
+            if not (path / READY).exists():
+                _check_bare(path)
             take_over(path)
         elif not is_new:
             keep_private(path)
@@ -207,6 +205,16 @@ def _make_folder(path: Path) -> None:
         raise disk.mapped(path, error) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise StoreUnusable(path, os.strerror(errno.EACCES))
+
+
+def _check_bare(path: Path) -> None:
+    """Raise StoreUnusable where the folder *path*, which has no index, is none of a store that is beginning."""
+    check_not_lost(path / INDEX_NAME)
+    foreign = sorted(set(os.listdir(path)) - _OWN_NAMES)
+    if _LEFT_BEHIND.intersection(foreign):
+        raise StoreUnusable(path, INDEX_GONE)
+    if foreign:
+        raise StoreUnusable.foreign(path, foreign[0])
 
 
 def _make_new(path: Path) -> None:

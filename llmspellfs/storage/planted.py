@@ -37,6 +37,18 @@ def check_own(path: Path) -> None:
                 _check_folders(path, name)
 
 
+def check_store(path: Path) -> None:
+    """Raise StoreUnusable where what is at *path* is no store: neither one with an index, nor what is left of one."""
+    with disk_errors(path):
+        if not path.is_dir():
+            raise StoreUnusable(path, "not a folder")
+        if os.path.lexists(path / _FILES[0]):
+            return
+        foreign = sorted(set(os.listdir(path)).difference(_FILES, _FOLDERS))
+    if foreign:
+        raise StoreUnusable.foreign(path, foreign[0])
+
+
 def take_over(path: Path) -> None:
     """Make the folder *path*, and what it holds of a store's beginnings, this user's alone.
 

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from llmspellfs.storage import disk
+from llmspellfs.storage import disk, hidden
 from llmspellfs.storage.alone import connect_alone
 from llmspellfs.storage.backup import index_errors
 from llmspellfs.storage.disk import StrPath, disk_errors
@@ -23,7 +23,9 @@ from llmspellfs.storage.index import Connection
 FOLDER = "quarantine"
 _BLOCK = 1 << 20
 _NAME = re.compile(r"\d{8}T\d{6}Z(-\d+)?")
-_INDEX_FILES = ("index.db", "index.db-wal")
+_INDEX_FILES = ("index.db", "index.db-wal", "index.db-journal")
+_OF_OPENING = frozenset({hidden.LOOKED_AT, hidden.SEEN})
+"""What an opening in the same second keeps there."""
 
 
 class Quarantine:
@@ -61,10 +63,12 @@ class Quarantine:
 
     def drop_index(self) -> None:
         """Remove the copy of the index again, where it is all that was kept: nothing has been done."""
-        if _names(self.path) != ["index.db"]:
+        names = set(_names(self.path)) - _OF_OPENING
+        if not names or not names <= set(_INDEX_FILES):
             return
         with disk_errors(self.path):
-            disk.unlink("quarantine.unlink", f"{self.path}/index.db")
+            for name in sorted(names):
+                disk.unlink("quarantine.unlink", f"{self.path}/{name}")
             for folder in (self.path, os.path.dirname(self.path)):
                 with suppress(OSError):
                     disk.rmdir("quarantine.rmdir", folder)

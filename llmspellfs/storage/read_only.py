@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from llmspellfs.errors import Corrupt, ReadOnly, SpellError, StoreBusy, StoreUnusable
-from llmspellfs.storage import cursors, image
+from llmspellfs.storage import connections, image
 from llmspellfs.storage.index import _KEPT, _MOST, _PRAGMAS, _READ_PATIENCE, Connection, Index
-from llmspellfs.storage.schema import MIGRATIONS
+from llmspellfs.storage.migrations import MIGRATIONS
 
 _LOOK_SECONDS = 0.5
 """How often is looked whether somebody has changed an index that is read from a copy."""
 
 
-class _Tagged(cursors.Connection):
+class _Tagged(connections.Connection):
     """A connection that knows which image it reads, by number."""
 
     generation = 0
@@ -101,7 +101,7 @@ class ReadOnlyIndex(Index):
 
     def take_back(self, connection: Connection) -> None:
         """Take a connection back that was lent."""
-        cursors.end(connection)
+        connections.end(connection)
         if self._is_current(connection) and len(self._idle) < _KEPT:
             self._idle.append(connection)
         else:

@@ -16,9 +16,9 @@ import errno
 import os
 from contextlib import suppress
 
-from llmspellfs.errors import NoSpace
+from llmspellfs.errors import NoSpace, SpellError
 from llmspellfs.storage import disk
-from llmspellfs.storage.disk import StrPath
+from llmspellfs.storage.disk import StrPath, disk_errors
 
 FOLDER = "reserve"
 _ROOM = "room"
@@ -72,14 +72,15 @@ class Reserve:
         return blocks * free.f_frsize < max(self.size, self._held()) + more or not has_inodes
 
     def release(self) -> bool:
-        """Let go of the reserve; tell whether that freed anything."""
-        try:
-            names = os.listdir(self._folder)
-        except FileNotFoundError:
-            return False
-        for name in names:
-            with suppress(FileNotFoundError):
-                disk.unlink("reserve.unlink", os.path.join(self._folder, name))
+        """Let go of the reserve; tell whether that freed anything. Raises what `disk_errors` does."""
+        with disk_errors(self._folder):
+            try:
+                names = os.listdir(self._folder)
+            except FileNotFoundError:
+                return False
+            for name in names:
+                with suppress(FileNotFoundError):
+                    disk.unlink("reserve.unlink", os.path.join(self._folder, name))
         return bool(names)
 
     def _take(self, size: int) -> None:
@@ -91,7 +92,7 @@ class Reserve:
             _make(self._room)
             self._allot(size)
         except OSError as error:
-            with suppress(OSError):
+            with suppress(OSError, SpellError):
                 self._give_back(held)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise NoSpace(self._root) from None

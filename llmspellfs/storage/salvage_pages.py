@@ -3,12 +3,12 @@
 The file format is https://www.sqlite.org/fileformat2.html: chapter 1.6 for b-trees, 2.1 for records. Pages that the WAL
 has are read from there (`salvage_wal`).
 
-Threading: pure functions and one reader of bytes. The file is held in memory by the kernel only.
+Threading: pure functions and one reader of bytes. The file is read, never mapped: who cuts it off meanwhile would end
+this process.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -37,22 +37,23 @@ class Cell:
 class Pages:
     """The pages of the database *path* as its WAL leaves them, the newest version of each."""
 
-    def __init__(self, path: str, *, is_beyond: bool = False) -> None:
-        """Open the file and read the WAL beside it: as SQLite does, or with *is_beyond* what is behind that as well."""
-        self._file = open(path, "rb")  # noqa: SIM115 - held until close
-        size = os.fstat(self._file.fileno()).st_size
-        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if size else None
-        self.size = _page_size(self._map[:100] if self._map else b"")
-        wal = read_wal(f"{path}-wal", self.size)
+    def __init__(self, path: str, wal_path: str | None = None, *, is_beyond: bool = False) -> None:
+        """Open the file and read its WAL: as SQLite does, or with *is_beyond* what is behind that as well.
+
+        *wal_path* is where that is, if not beside the file; "" leaves it out.
+        """
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        size = os.fstat(self._file).st_size
+        self.size = _page_size(os.pread(self._file, 100, 0))
+        wal = read_wal(f"{path}-wal" if wal_path is None else wal_path, self.size)
         self.from_wal = wal.pages | wal.behind if is_beyond else wal.pages
         self.has_behind = bool(wal.behind)
         self._in_file = size // self.size
+        self._most = self._in_file + len(self.from_wal)
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._map is not None:
-            self._map.close()
-        self._file.close()
+        os.close(self._file)
 
     def numbers(self) -> Iterator[int]:
         """Yield the numbers of the pages that are there."""
@@ -64,9 +65,17 @@ class Pages:
         found = self.from_wal.get(number)
         if found is not None:
             return found
-        start = (number - 1) * self.size
-        data = self._map[start : start + self.size] if self._map and number > 0 else b""
+        data = os.pread(self._file, self.size, (number - 1) * self.size) if 0 < number <= self._in_file else b""
         return data if len(data) == self.size else b""
+
+    def is_of_tree(self, number: int, *, has_rowid: bool) -> bool:
+        """Tell whether the page *number* is one of a table by rowid, or else of an index or a table without one."""
+        kind, _ = _kind(self.page(number), number)
+        return kind in ({TABLE_LEAF, TABLE_INTERIOR} if has_rowid else {INDEX_LEAF, INDEX_INTERIOR})
+
+    def is_leaf(self, number: int) -> bool:
+        """Tell whether the page *number* may have rows of a table."""
+        return _kind(self.page(number), number)[0] in {TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR}
 
     def children(self, number: int) -> list[int]:
         """Return the pages below the interior page *number*."""
@@ -108,6 +117,8 @@ class Pages:
         most = self.size - 35 if is_table else (self.size - 12) * 64 // 255 - 23
         if length <= most:
             return _exactly(page[at : at + length], length)
+        if length > self.size * self._most:
+            raise ValueError("longer than the file")
         least = (self.size - 12) * 32 // 255 - 23
         here = least + (length - least) % (self.size - 4)
         here = here if here <= most else least

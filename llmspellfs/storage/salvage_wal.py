@@ -23,6 +23,8 @@ from llmspellfs.storage import disk
 
 _HEAD, _FRAME_HEAD, _NUMBER = 32, 24, 8
 _MAGIC, _VERSION = 0x377F0682, 3007000
+_PAGE_SIZE = 4096
+"""Of every index that this program makes."""
 _WORD = 0xFFFFFFFF
 _NATIVE = "<" if sys.byteorder == "little" else ">"
 """How this machine writes the words of a checksum."""
@@ -71,6 +73,33 @@ def read_wal(path: str, page_size: int) -> Wal:
             whole = {number: page for number, page in waiting.items() if number <= frame.size}
             (found.pages if is_believed else found.behind).update(whole)
             waiting = {}
+    return found
+
+
+def page_size(path: str) -> int:
+    """Return the page size that the WAL *path* tells of, 0 where it is none; damage to that is `read_wal`'s to find."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+    size: int = struct.unpack_from(">I", head, 8)[0] if len(head) == _HEAD else 0
+    if not size:
+        return 0
+    return size if 512 <= size <= 65536 and size & (size - 1) == 0 else _PAGE_SIZE
+
+
+def last_commit(path: str, page_size: int) -> int:
+    """Return the number of the last frame, from 1 on, that says it ends a transaction of this WAL's time.
+
+    Looked at are the salts alone: of how many frames SQLite believes, this is the most.
+    """
+    found = 0
+    length = _FRAME_HEAD + page_size
+    with open(path, "rb", buffering=0) as file:
+        first = os.pread(file.fileno(), _HEAD + _FRAME_HEAD, 0)
+        times = {first[16:24], first[40:48]}  # either may be harmed
+        for number in range(1, (os.fstat(file.fileno()).st_size - _HEAD) // length + 1):
+            head = os.pread(file.fileno(), 16, _HEAD + (number - 1) * length)
+            if head[8:] in times and head[4:8] != bytes(4):
+                found = number
     return found
 
 

@@ -1,8 +1,4 @@
-"""The index's schema: the authority on what each table and column means.
-
-Migrations are sqlite-utils' own: each runs in one transaction with the record of itself. A new one is a function
-added at the end; none is ever changed once released. `PRAGMA user_version` is the number of migrations, so that an
-older program refuses a newer store instead of harming it.
+"""The index's schema: the authority on what each table and column means, by the migration that made it.
 
 Rows of `session_row` and `entry` are valid from one `seq` of their session to before another; `seq_to` null is live.
 An entry with `seq_from` null is a draft: live for every door, committed, and in no past yet, since the handle that
@@ -11,92 +7,17 @@ writes it is open; the live row it replaces has `seq_to` = SUPERSEDED until the 
 
 from __future__ import annotations
 
-import functools
-import sqlite3
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from llmspellfs.errors import StoreUnusable
-from llmspellfs.storage import disk
-
-if TYPE_CHECKING:
-    from sqlite_utils import Database
-    from sqlite_utils.migrations import Migrations
-
 SUPERSEDED = (1 << 63) - 1
 """The `seq_to` of a row that a draft stands in for: not live, and still the newest in every past."""
 FIRST_INO = 1 << 10
 """Inode numbers below are the mount's own fixed nodes."""
 
-
-def m001_first(db: Database) -> None:
-    """Create the schema of version 1."""
-    for statement in _FIRST.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-
-
-def m002_past(db: Database) -> None:
-    """Index rows that have ended by their place, so that a folder's past, and a name's in it, is one range."""
-    db.execute("DROP INDEX entry_past")
-    db.execute("CREATE INDEX entry_past ON entry(folder, name, seq_to, seq_from) WHERE seq_to IS NOT NULL")
-
-
-def m003_scripts(db: Database) -> None:
-    """Make room for the values that scripts keep, and for what they publish."""
-    for statement in _SCRIPTS.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-
-
-def m004_keeping(db: Database) -> None:
-    """Make room for what keeps a store well over the years."""
-    for statement in _KEEPING.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-
-
-MIGRATIONS = [m001_first, m002_past, m003_scripts, m004_keeping]
-"""Every migration, in order; `PRAGMA user_version` counts those that a store has."""
-
-
-def _step(migration: Callable[[Database], None]) -> Callable[[Database], None]:
-    """Return *migration* as a step that `disk` knows; it commits after the step is done."""
-
-    @functools.wraps(migration)
-    def step(db: Database) -> None:
-        disk.point("index.migration")
-        migration(db)
-        disk.point("index.migration.done")
-
-    return step
-
-
-def registered() -> Migrations:
-    """Return the migrations as sqlite-utils applies them; it is imported only where there is something to apply."""
-    from sqlite_utils.migrations import Migrations
-
-    migrations = Migrations("llmspellfs")
-    for migration in MIGRATIONS:
-        migrations()(_step(migration))
-    return migrations
-
-
-def as_of(version: int) -> sqlite3.Connection:
-    """Return an empty index in memory with the schema of *version*."""
-    from sqlite_utils import Database
-
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    for migration in MIGRATIONS[:version]:
-        migration(Database(connection))
-    return connection
-
-
-_FIRST = """
+FIRST = """
 CREATE TABLE store (
     key TEXT PRIMARY KEY,               -- 'uuid', 'created_ns', 'next_ino', 'indexed_eid' (full text), 'synced_ns',
                                         -- 'listed_ns' (when a session's directory name last came, went or changed),
                                         -- 'retained_ns', 'collected_ns' (when rules of retention, gc last ran),
+                                        -- 'given_up' (events that the index has lost, and gc no longer waits for),
                                         -- 'scrub' (how far the scrub is, as JSON), 'stale' (see storage/stale.py)
     value
 ) WITHOUT ROWID;
@@ -267,7 +188,12 @@ CREATE TABLE chunk (                    -- each chunk once
 );
 """
 
-_SCRIPTS = """
+PAST = """
+DROP INDEX entry_past;
+CREATE INDEX entry_past ON entry(folder, name, seq_to, seq_from) WHERE seq_to IS NOT NULL;
+"""
+
+SCRIPTS = """
 CREATE TABLE state (                    -- values that scripts keep; in no history
     scope TEXT NOT NULL,                -- 'global', any text, or 'session:' and the id of the session it belongs to
     key TEXT NOT NULL,
@@ -288,7 +214,7 @@ CREATE TABLE message (                  -- what was published of late; older mes
 CREATE INDEX message_by_time ON message(at_ns);
 """
 
-_KEEPING = """
+KEEPING = """
 CREATE TABLE numbering (                -- of sessions that came with their whole past out of an archive
     sid INTEGER NOT NULL,
     until INTEGER NOT NULL,             -- events to this seq (after the row before it) hashed inodes by other numbers
@@ -305,7 +231,7 @@ CREATE TABLE purge (                    -- purges that have not ended: whoever f
     sid INTEGER NOT NULL,
     sequence INTEGER,                   -- of the artifact; null: the whole session
     keeps_content INTEGER NOT NULL,     -- 1: what only it referred to is left to gc, as where a session expires
-    known TEXT                          -- JSON: the names and inodes by which lost bytes of the artifact are found
+    known TEXT                          -- JSON: the names and inodes by which lost bytes of what is purged are found
 );
 
 CREATE TABLE former (                   -- contents that artifacts had in rows that are gone, or in drafts before
@@ -331,6 +257,8 @@ CREATE TABLE harm (                     -- chunks and whole small contents that 
 CREATE INDEX entry_by_content ON entry(content) WHERE content IS NOT NULL;
 CREATE INDEX entry_by_ino ON entry(ino);
 CREATE INDEX content_condemned ON content(condemned_ns) WHERE condemned_ns IS NOT NULL;
+CREATE INDEX content_in_chunks          -- has all that asking for the sizes of those in chunks needs
+    ON content(data, size) WHERE data IS NULL;
 
 CREATE TABLE counted (                  -- what quotas have counted so far; empty where none was ever set
     what TEXT PRIMARY KEY,              -- 'content' and 'chunk': bytes of the store's; 'entry': rows, for session_use
@@ -379,15 +307,3 @@ UPDATE session SET purged_ns = v.at_ns, deleted_ns = iif(deleted_ns = purged_ns,
 UPDATE session SET deleted_ns = max(deleted_ns, coalesce((SELECT max(at_ns) FROM event v WHERE v.sid = session.sid
     AND v.kind = 'session.deleted'), deleted_ns)) WHERE deleted_ns IS NOT NULL;
 """
-
-
-def migrate(connection: sqlite3.Connection, path: object) -> None:
-    """Bring the index at *path* to this program's schema; raise StoreUnusable where it is of a newer one."""
-    version, known = connection.execute("PRAGMA user_version").fetchone()[0], len(MIGRATIONS)
-    if version > known:
-        raise StoreUnusable(path, f"made by a newer version (schema {version}, this program knows {known})")
-    if version < known:
-        from sqlite_utils import Database
-
-        registered().apply(Database(connection))
-        disk.execute("index.version", connection, f"PRAGMA user_version = {known}")

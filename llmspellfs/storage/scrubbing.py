@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from llmspellfs.storage import audit
+from llmspellfs.storage import audit_spots
 from llmspellfs.storage.content import ChunkRef
 from llmspellfs.storage.index import Connection
 
@@ -42,8 +42,8 @@ def save(db: Connection, state: Pass) -> None:
 
 
 def contents_after(db: Connection, cid: int) -> Iterator[tuple[int, int, ChunkRef]]:
-    """Yield contents that the index holds, from the one after *cid*: its number, its stored bytes, and itself."""
-    query = "SELECT cid, length(data), size, hash, codec, data FROM content WHERE cid > ? AND data NOTNULL ORDER BY cid"
+    """Yield contents from the one after *cid*: its number, its bytes stored in the row, and itself."""
+    query = "SELECT cid, coalesce(length(data), 0), size, hash, codec, data FROM content WHERE cid > ? ORDER BY cid"
     for number, stored, size, digest, codec, data in db.execute(query, (cid,)):
         yield number, stored, ChunkRef(0, size, -number, digest, codec, data)
 
@@ -53,6 +53,11 @@ def chunks_after(db: Connection, kid: int) -> Iterator[tuple[int, int, ChunkRef]
     query = "SELECT kid, stored_size, size, hash, codec, data FROM chunk WHERE kid > ? ORDER BY kid"
     for number, stored, size, digest, codec, data in db.execute(query, (kid,)):
         yield number, stored, ChunkRef(0, size, number, digest, codec, data)
+
+
+def is_chunk(db: Connection, digest: bytes) -> bool:
+    """Tell whether a chunk of that hash is in the index."""
+    return db.execute("SELECT 1 FROM chunk WHERE hash = ?", (digest,)).fetchone() is not None
 
 
 def is_there(db: Connection, digest: bytes) -> bool:
@@ -82,10 +87,13 @@ def harmed(db: Connection) -> set[bytes]:
 
 
 def artifacts_with(db: Connection, digest: bytes) -> list[str]:
-    """Return the artifacts, as `SESSION:NAME`, one of whose retained versions has the chunk or content *digest*."""
+    """Return the artifacts, as `SESSION:NAME`, one of whose retained versions has the chunk or content *digest*.
+
+    Such as are of the past are named with it, as `fsck` does.
+    """
     found = dict[str, None]()
     for (cid,) in db.execute(_CONTENTS_WITH, (digest, digest)).fetchall():
-        found |= dict.fromkeys(f"{spot.dirname}:{spot.path}" for spot in audit.spots(db, "content", cid))
+        found |= dict.fromkeys(map(str, audit_spots.spots(db, "content", cid)))
     return list(found)
 
 

@@ -1,22 +1,23 @@
 """Whether an index that nobody has open is one that SQLite can use, asked without removing what may be salvaged.
 
-What SQLite takes for the index is believed first. It is asked read-only where its WAL has more than it reads: the last
-connection that may write folds what it believes, and removes the rest.
+What SQLite takes for the index is believed first. It is asked read-only: the last connection that may write folds what
+it believes, cuts the file to the size that it had then, and removes the WAL.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
-from urllib.parse import quote
+from contextlib import closing, suppress
 
 from llmspellfs.errors import StoreUnusable
 from llmspellfs.storage import audit_schema
 from llmspellfs.storage.alone import connect_alone
+from llmspellfs.storage.connections import look
+from llmspellfs.storage.migrations import MIGRATIONS
+from llmspellfs.storage.remains import INDEX_GONE
 from llmspellfs.storage.salvage_pages import MAGIC, PAGE_SIZE, Pages
 from llmspellfs.storage.salvage_wal import harmed_bytes
-from llmspellfs.storage.schema import MIGRATIONS
 
 
 def damage(path: str) -> list[str]:
@@ -25,7 +26,7 @@ def damage(path: str) -> list[str]:
     Raises StoreUnusable where a newer version made it, or it is not there.
     """
     if not os.path.exists(path):
-        raise StoreUnusable(os.path.dirname(path), "its index is gone: only a backup can bring it back")
+        raise StoreUnusable(os.path.dirname(path), INDEX_GONE)
     found = _outside(path)
     if found:
         return found
@@ -49,17 +50,30 @@ def harmed_wal(path: str) -> dict[int, int]:
         return harmed_bytes(f"{path}-wal", pages.size)
 
 
-def look(path: str) -> sqlite3.Connection:
-    """Return a connection to the index *path* as SQLite takes it to be, which leaves frames behind that alone."""
-    if not has_frames_behind(path):
-        return connect_alone(path)
-    return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
+def roll_back(path: str) -> None:
+    """Let SQLite end what it had begun before the index *path* got a WAL; else it could not be asked read-only."""
+    with suppress(sqlite3.DatabaseError), closing(connect_alone(path)) as db:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+
+
+def has_journal(path: str) -> bool:
+    """Tell whether the index *path* was being changed without a WAL when its process ended."""
+    try:
+        return os.path.getsize(f"{path}-journal") > 0 and os.path.getsize(path) > 0
+    except FileNotFoundError:
+        return False
 
 
 def has_frames_behind(path: str) -> bool:
     """Tell whether the WAL of the index *path* has transactions behind the place at which SQLite stops reading."""
     with closing(Pages(path)) as pages:
         return pages.has_behind
+
+
+def has_wal(path: str) -> bool:
+    """Tell whether SQLite reads pages of the index *path* from its WAL."""
+    with closing(Pages(path)) as pages:
+        return bool(pages.from_wal)
 
 
 def _outside(path: str) -> list[str]:

@@ -2,18 +2,18 @@
 
 `spool/PID-<random>/` holds a file `lock` under an exclusive flock for as long as its process lives: the
 kernel drops it with the process, however that ends. A folder gets its name only once its lock is held, so one
-whose lock can be taken has no living owner. Bytes in here are not durable; they become so with their commit.
+whose lock can be taken has no living owner. Bytes in here are not durable; they become so with their commit. What a
+process holds is noted in files `hold-<word>.<pid>`.
 
 Threading: every function may be called from any thread and any process; a `SpoolFile` has one owner. A fork
 without exec shares the lock, and with it the folder: that lives until both have let go of it, and neither removes
-what the other has made in it.
+what the other has made in it; what the child holds is under a lock of its own, since the folder may outlive it.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import re
@@ -23,12 +23,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import Any
 
 from llmspellfs.errors import Corrupt, NoSpace, StoreBusy, StoreUnusable
-from llmspellfs.storage import disk, turns
+from llmspellfs.storage import destination, disk, turns
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.disk import StrPath, disk_errors
-from llmspellfs.storage.lost import LostFound, read_description
+from llmspellfs.storage.lost import LostFound
 
 FOLDER = "spool"
 _LOCK = "lock"
@@ -52,21 +52,16 @@ class SpoolFile:
         with disk_errors(path):
             self.fd = disk.create("spool.create", path, os.O_RDWR, _DIRTY)
 
-    def describe(
-        self, session_id: str | None, name: str, *, ino: int | None = None, sequence: int | None = None
-    ) -> None:
-        """Note beside the file, still empty, that it is for *name* in the session *session_id*; raises NoSpace.
+    def describe(self, meant_for: Destination) -> None:
+        """Note beside the file, still empty, what it is *meant_for*, for whoever finds it; raises NoSpace.
 
-        It is for whoever finds the file. Where it cannot be written, the file goes too. *ino* and *sequence* as for
-        `LostFound.add`.
+        Where that cannot be written, the file goes too.
         """
-        known = {"session": session_id, "name": name, "ino": ino, "sequence": sequence}
-        about = json.dumps(known).encode("ascii")
         try:
             with disk_errors(self.path):
                 descriptor = disk.create("spool.about_create", f"{self.path}.json")
                 try:
-                    disk.write("spool.about_write", descriptor, about)
+                    disk.write("spool.about_write", descriptor, meant_for.told())
                 finally:
                     os.close(descriptor)
         except BaseException:
@@ -119,6 +114,8 @@ class Spool:
         self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._path = os.path.join(spool, self.name)
         self._pid, self._serial = os.getpid(), count(1)
+        self._locks: dict[str, int] = {}
+        """By path, the locks of what is held in a forked child."""
         unborn = os.path.join(spool, _UNBORN + self.name)
         self._lock = -1
         try:
@@ -147,7 +144,23 @@ class Spool:
         """Note *word* for as long as this process lives, or until `free`; raise NoSpace."""
         path = self._note(word)
         with disk_errors(path), suppress(FileExistsError):
-            os.close(disk.create("spool.hold", path))
+            if os.getpid() == self._pid:
+                os.close(disk.create("spool.hold", path))
+            elif path not in self._locks:
+                self._locks[path] = self._locked(path)
+
+    def _locked(self, path: str) -> int:
+        """Return the lock of the new file *path*, which gets its name once that is held."""
+        unborn = f"{self._path}/{_UNBORN}{os.path.basename(path)}"
+        descriptor = disk.create("spool.hold", unborn)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            disk.rename("spool.hold_rename", unborn, path)
+        except BaseException:
+            os.close(descriptor)
+            disk.undo("spool.hold_undo", unborn)
+            raise
+        return descriptor
 
     def free(self, word: str) -> None:
         """Take back what `hold` has noted; where that fails it goes with the process."""
@@ -157,6 +170,8 @@ class Spool:
                 disk.unlink("spool.free", path)
         except OSError as error:
             _log.warning("%s stays until its process ends: %s", path, error)
+        if (descriptor := self._locks.pop(path, None)) is not None:
+            os.close(descriptor)
 
     def _note(self, word: str) -> str:
         return f"{self._path}/{_HOLD}{word}.{os.getpid()}"
@@ -177,10 +192,13 @@ def is_alive(root: StrPath, name: str) -> bool:
 
     While another process salvages the folder it counts as alive: its drafts are not yet anybody else's.
     """
-    if not _NAME.fullmatch(name):
-        return False
+    return bool(_NAME.fullmatch(name)) and _is_locked(os.path.join(_folder(root), name, _LOCK))
+
+
+def _is_locked(path: str) -> bool:
+    """Tell whether a living process has the lock of the file *path*."""
     try:
-        descriptor = disk.open_file(os.path.join(_folder(root), name, _LOCK))
+        descriptor = disk.open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:  # another user's: it is for that user, or for root, to salvage
@@ -204,14 +222,26 @@ def live_owners(root: StrPath) -> list[str]:
 
 
 def held(root: StrPath) -> set[str]:
-    """Return the words that living processes hold in the store at *root*; see `Spool.hold`."""
+    """Return the words that living processes hold in the store at *root*; see `Spool.hold`. Raises SpellError."""
     folder = _folder(root)
     words: set[str] = set()
-    for name in filter(_NAME.fullmatch, _names(folder)):
-        with suppress(PermissionError):
-            found = {each.removeprefix(_HOLD) for each in _names(os.path.join(folder, name)) if each.startswith(_HOLD)}
-            words |= {each.rpartition(".")[0] for each in found} if found and is_alive(root, name) else set()
+    with disk_errors(folder):
+        for name in filter(_NAME.fullmatch, _names(folder)):
+            with suppress(PermissionError):
+                notes = [each for each in _names(f"{folder}/{name}") if each.startswith(_HOLD)]
+                if notes and is_alive(root, name):
+                    words |= {_word(each) for each in notes if _is_held(f"{folder}/{name}", each)}
     return words
+
+
+def _word(note: str) -> str:
+    return note.removeprefix(_HOLD).rpartition(".")[0]
+
+
+def _is_held(path: str, note: str) -> bool:
+    """Tell whether who has made *note* in the folder *path*, which is alive, lives: its owner, or a forked child."""
+    owner = os.path.basename(path).partition("-")[0]
+    return note.rpartition(".")[2] == owner or _is_locked(f"{path}/{note}")
 
 
 def erase(path: StrPath) -> None:
@@ -221,12 +251,16 @@ def erase(path: StrPath) -> None:
 
 
 def salvage(
-    root: StrPath, lost: LostFound, is_erased: Callable[[dict[str, Any]], bool] = lambda _: False
+    root: StrPath,
+    lost: LostFound,
+    current: Callable[[Destination], Destination | None] = lambda told: told,
+    forget: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, ...]:
     """Move what dead processes left in the spool of the store at *root* to *lost*; return the new items' ids.
 
-    Empty files, those whose bytes were all committed, and those that are of something purged, as is known or as
-    *is_erased* says of what is told of them, are removed; what is another user's is left, and so is, for the next
+    *current* says what bytes are meant for by now, of what they were when they were written, and None where that was
+    purged. These, and those that a purge has noted, *forget* hears of, by their path, before they are removed; empty
+    files, and those whose bytes were all committed, go too. What is another user's is left, and so is, for the next
     time, what the disk has no room to move. Several processes may do it at once.
     """
     ids: list[str] = []
@@ -239,35 +273,43 @@ def salvage(
             try:
                 with disk_errors(path), _dead(path) as dead:
                     if dead:
-                        _salvage_folder(path, lost, ids, is_erased)
+                        _salvage_folder(path, lost, ids, current, forget)
                         _remove(path)
-            except (NoSpace, Corrupt, StoreUnusable) as error:
+            except (NoSpace, Corrupt, StoreBusy, StoreUnusable) as error:
                 _log.warning("%s is left for the next who opens the store: %s", path, error)
     return tuple(ids)
 
 
-def _salvage_folder(path: str, lost: LostFound, ids: list[str], is_erased: Callable[[dict[str, Any]], bool]) -> None:
-    """Move what was lost in the folder *path* to *lost*, and add the items' *ids*."""
+def _salvage_folder(
+    path: str,
+    lost: LostFound,
+    ids: list[str],
+    current: Callable[[Destination], Destination | None],
+    forget: Callable[[str], None],
+) -> None:
+    """Move what was lost in the folder *path* to *lost*, and add the items' *ids*; have what was purged forgotten."""
     before = len(ids)
     for name in sorted(filter(str.isdecimal, _names(path)), key=int):
         file = os.path.join(path, name)
-        status = os.lstat(file)
-        if _is_loss(file):
-            known = read_description(f"{file}.json")
-            if is_erased(known):
-                continue
-            item = lost.add(
-                file, known.get("session"), known.get("name"), _WHY, status.st_mtime_ns,
-                ino=known.get("ino"), sequence=known.get("sequence"),
-            )  # fmt: skip
-            ids.append(item)
+        status, is_erased = os.lstat(file), _is_erased(file)
+        if is_erased or _is_loss(file):
+            meant_for = None if is_erased else current(destination.read(f"{file}.json")[0])
+            if meant_for is None:
+                forget(file)
+            else:
+                ids.append(lost.add(file, meant_for, _WHY, status.st_mtime_ns))
     if len(ids) > before:
         disk.sync_folder("spool.salvage_sync", path)
 
 
+def _is_erased(file: str) -> bool:
+    """Tell whether a purge has noted that what the spool's *file* is for is gone."""
+    return os.path.lexists(f"{file}{_ERASED}")
+
+
 def _is_loss(file: str) -> bool:
     """Tell whether the spool's *file* holds bytes that were not committed."""
-    if not os.path.basename(file).isdecimal() or os.path.lexists(f"{file}{_ERASED}"):
+    if not os.path.basename(file).isdecimal() or _is_erased(file):
         return False
     status = os.lstat(file)
     return bool(status.st_size) and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) != _COMMITTED

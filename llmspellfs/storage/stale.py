@@ -58,7 +58,7 @@ def rewrite(index: Index, *, is_alone: bool) -> str | None:
     if not is_alone and size > index.busy_seconds * _RATE:
         return f"the index is of {size >> 20} MiB, and others that have the store open would wait too long"
     if index.is_short(2 * size):
-        return f"the disk has no room for it: it takes {2 * size >> 20} MiB for a while"
+        return f"the disk has no room for it: it takes {max(1, -(-2 * size >> 20))} MiB for a while"
     try:
         with index.aside() as connection:
             connection.execute(f"PRAGMA temp_store = {'MEMORY' if size <= _IN_MEMORY else 'FILE'}")

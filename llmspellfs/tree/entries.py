@@ -7,18 +7,16 @@ import stat
 from collections.abc import Iterable
 from dataclasses import replace
 
-from llmspellfs.errors import AlreadyExists, LimitExceeded, NotAFolder, NotEmpty, NotFound
+from llmspellfs.errors import AlreadyExists, NotAFolder, NotEmpty, NotFound
 from llmspellfs.model.artifact import Attributes, Entry, Kind, Ownership
 from llmspellfs.model.names import CONTROL, check_component
+from llmspellfs.service import limits
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
 from llmspellfs.service.versions import Given
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import (
     Change,
-    change_mode,
-    change_owner,
-    change_times,
     dirent_attr,
     entry_attr,
     folder_attr,
@@ -26,10 +24,10 @@ from llmspellfs.tree.attributes import (
 from llmspellfs.tree.cache import SessionCache
 from llmspellfs.tree.entry_files import EntryFile, EntryLink
 from llmspellfs.tree.files import OpenFile
-from llmspellfs.tree.node import Context, Folder, Node, origin_of
+from llmspellfs.tree.node import Changeable, Context, Folder, Node, origin_of
 
 
-class EntryFolder(Folder):
+class EntryFolder(Changeable, Folder):
     """A folder in a session; its top is a subclass, `sessions.SessionTop`."""
 
     def __init__(self, ctx: Context, cache: SessionCache, ino: int, key: tuple[int, str] | None, name: str) -> None:
@@ -161,9 +159,10 @@ class EntryFolder(Folder):
 
     def _check_room(self) -> None:
         """Raise LimitExceeded where the session is full, here already: shells do not look at what close() says."""
-        limit = self.ctx.store.config.max_artifacts_per_session
-        if limit and self.ctx.session(self.sid).artifact_count + self.ctx.opened.count_pending(self.sid) >= limit:
-            raise LimitExceeded("max_artifacts_per_session", limit)
+        config = self.ctx.store.config
+        if config.max_artifacts_per_session:
+            pending = self.ctx.opened.count_pending(self.sid)
+            limits.check_artifacts(config, self.ctx.session(self.sid).artifact_count + pending + 1)
 
     def check_writable(self, name: str) -> None:
         """Raise SessionNotActive where the session is frozen, AlreadyExists for the reserved name at its top."""
@@ -249,19 +248,8 @@ class EntryFolder(Folder):
         if pending is not None:
             pending.commit(origin_of(caller))
 
-    def chmod(self, mode: int) -> None:
-        """Set the permission bits."""
-        self._change(change_mode(mode))
-
-    def chown(self, uid: int, gid: int, caller: Caller) -> None:
-        """Set owner and group."""
-        self._change(change_owner(uid, gid, drop_bits=False))
-
-    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
-        """Set the times."""
-        self._change(change_times(atime_ns, mtime_ns))
-
-    def _change(self, change: Change) -> None:
+    def change(self, change: Change) -> None:
+        """Make *change*."""
         self.ctx.store.entries.set_attributes(self.sid, self.ino, change)
         self.cache.owners.pop(self.ino, None)
         self.cache.forget_folder(self.ino)

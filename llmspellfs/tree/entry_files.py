@@ -14,39 +14,25 @@ from llmspellfs.tree import xattrs
 from llmspellfs.tree.api import Attr, Caller, Handle
 from llmspellfs.tree.attributes import (
     Change,
-    change_mode,
-    change_owner,
-    change_times,
     entry_attr,
 )
 from llmspellfs.tree.files import OpenFile
 from llmspellfs.tree.handles import is_changing
-from llmspellfs.tree.node import Context, File, origin_of
+from llmspellfs.tree.node import Changeable, Context, File, origin_of
 
 if TYPE_CHECKING:
     from llmspellfs.tree.entries import EntryFolder
 
 
-class _Child(File):
+class _Child(Changeable, File):
     """A file or a symlink in a folder of a session."""
 
     def __init__(self, ctx: Context, folder: EntryFolder, name: str, entry: Entry | None) -> None:
         super().__init__(ctx, name)
         self.folder, self.entry = folder, entry
 
-    def chmod(self, mode: int) -> None:
-        """Set the permission bits."""
-        self._change(change_mode(mode))
-
-    def chown(self, uid: int, gid: int, caller: Caller) -> None:
-        """Set owner and group; a regular file loses its setuid and setgid bits unless root asks."""
-        self._change(change_owner(uid, gid, drop_bits=caller.uid != 0))
-
-    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
-        """Set the times."""
-        self._change(change_times(atime_ns, mtime_ns))
-
-    def _change(self, change: Change) -> None:
+    def change(self, change: Change) -> None:
+        """Make *change*."""
         assert self.entry is not None
         self.ctx.store.entries.set_attributes(self.folder.sid, self.entry.ino, change)
         self.folder.cache.forget(self.folder.ino, self.name)
@@ -121,7 +107,7 @@ class EntryFile(_Child):
         finally:
             handle.release()
 
-    def _change(self, change: Change) -> None:
+    def change(self, change: Change) -> None:
         file = self.file
         with self.ctx.opened.standing(file):
             if file is not None:

@@ -26,7 +26,7 @@ from llmspellfs.storage.lost import PART
 from llmspellfs.tree.api import Attr
 from llmspellfs.tree.attributes import Change, drop_privileges, file_attr, without_privileges
 from llmspellfs.tree.buffer import Buffer
-from llmspellfs.tree.follower import Follower
+from llmspellfs.tree.follower import Followers
 
 if TYPE_CHECKING:
     from llmspellfs.storage.ingest import Staged
@@ -76,11 +76,9 @@ class OpenFile:
         self._is_others = False
         """Whether the draft is of another handle than the one that commits now."""
         self._reader: Reader | None = None
-        self._hold = None if entry is None else opened.hold(entry)
+        self._hold = None if entry is None else opened.store.hold_content(entry)
         """What it was opened with stays readable, whatever becomes of the file."""
-        self._follower: Follower | None = None
-        self._abandoned: list[Follower] = []
-        """Those that a change of the bytes has made useless: what they have stored goes once a commit has ended."""
+        self._followers = Followers(opened.intake, opened.workers)
 
     @property
     def size(self) -> int:
@@ -122,7 +120,7 @@ class OpenFile:
         reader = self._reader
         if reader is None:
             assert self.entry is not None
-            reader = self._reader = self.opened.open_content(self.entry)
+            reader = self._reader = self.opened.store.open_content(self.entry)
         return reader
 
     def write(self, view: memoryview, offset: int) -> int:
@@ -149,7 +147,8 @@ class OpenFile:
         count = buffer.write(view, offset)
         self._writes += 1
         self.has_bytes = True
-        self._follow(buffer, offset, offset + count)
+        if (fd := buffer.fd) is not None:
+            self._followers.wrote(fd, offset, offset + count)
         self._touch()
         return count
 
@@ -164,8 +163,7 @@ class OpenFile:
             self._writes += 1
             self.is_changed = True
             self._is_part = self._is_part and size > 0
-            if self._follower is not None:
-                self._follower.broke()
+            self._followers.broke()
             self._touch()
 
     def _begin_change(self) -> None:
@@ -193,19 +191,8 @@ class OpenFile:
         return buffer
 
     def _check_size(self, size: int) -> None:
-        limit = self.opened.max_size
-        if limit and size > limit:
-            raise TooLarge("max_artifact_size", limit)
-
-    def _follow(self, buffer: Buffer, offset: int, end: int) -> None:
-        if buffer.fd is None:
-            return
-        if self._follower is None:
-            self._follower = Follower(self.opened.begin_ingest(), buffer.fd, self.opened.workers)
-            offset = 0
-        elif (refusal := self._follower.refusal) is not None:
-            raise refusal
-        self._follower.wrote(offset, end)
+        if size > self.opened.max_size:
+            raise TooLarge("max_artifact_size", self.opened.max_size)
 
     def _touch(self) -> None:
         now = self.opened.now()
@@ -231,17 +218,8 @@ class OpenFile:
                 self._lose(error)
                 raise
             finally:
-                self._take_back()
+                self._followers.take_back()
             return True
-
-    def _take_back(self) -> None:
-        """Have nothing stay of what was stored by followers that were abandoned, but what is committed."""
-        if self._abandoned:
-            abandoned, self._abandoned = self._abandoned, []
-            self.opened.take_back([chunk for follower in abandoned for chunk in follower.abandon()])
-
-    def _abandon(self, follower: Follower | None) -> None:
-        self._abandoned += [] if follower is None else [follower]
 
     def _try_to_commit(self, origin: Origin, durable: bool, more: int) -> None:
         try:
@@ -260,7 +238,8 @@ class OpenFile:
             try:
                 self._publish(self._stage(trusting=True), origin, durable)
             except Vanished:
-                self._publish(self._stage(trusting=False), origin, durable)
+                with self.opened.intake.incoming():
+                    self._publish(self._stage(trusting=False), origin, durable)
         except BaseException:
             with self.turn:
                 self.has_bytes, self.is_changed = self.has_bytes or has_bytes, True
@@ -296,19 +275,13 @@ class OpenFile:
         """Return the bytes staged: little is left to do where a worker has followed."""
         for _ in range(_STAGINGS):
             with self.turn:
-                buffer, follower = self._own_bytes(), self._follower
-                self._follower = None
+                buffer, follower = self._own_bytes(), self._followers.take()
                 fd, size = buffer.fd, buffer.size
                 content = buffer.memory() if fd is None else b""
             if fd is None:
-                return self.opened.stage(content, trusting=trusting)
-            if follower is None or not trusting or follower.is_broken:
-                self._abandon(follower)
-                follower = Follower(self.opened.begin_ingest(trusting=trusting), fd, self.opened.workers)
-            self._abandon(follower)
-            if follower.finish(size):
-                staged = follower.ingest.finish()
-                self._abandoned.remove(follower)
+                return self.opened.intake.stage(content, trusting=trusting)
+            staged = self._followers.finish(follower, fd, size, trusting=trusting)
+            if staged is not None:
                 return staged
         raise OSError(errno.EIO, "the file was cut again and again while it was committed")
 
@@ -321,9 +294,8 @@ class OpenFile:
         why += PART if self._is_part else ""
         with self.turn:
             self.has_bytes = self.is_changed = False
-            self._abandon(self._follower)
-            self._follower, buffer = None, self.buffer
-            source = None
+            self._followers.abandon()
+            buffer, source = self.buffer, None
             if buffer is not None and buffer.size:
                 source = buffer.memory() if buffer.fd is None else buffer.give_away()
         self.opened.part_with(self)
@@ -372,9 +344,8 @@ class OpenFile:
 
     def discard(self) -> None:
         """Let go of the bytes: the last handle is gone."""
-        self._abandon(self._follower)
-        self._follower = None
-        self._take_back()
+        self._followers.abandon()
+        self._followers.take_back()
         for held in (self._reader, self._hold):
             if held is not None:
                 held.close()

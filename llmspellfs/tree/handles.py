@@ -80,7 +80,7 @@ class FileHandle:
     def fsync(self, datasync: bool) -> None:
         """Commit and make durable; a clean file may still have commits that a power cut would take."""
         if not self._commit(wanted=True, durable=True):
-            self.file.opened.sync()
+            self.file.opened.store.sync()
 
     def _commit(self, *, wanted: bool, durable: bool = False) -> bool:
         """Commit where that is *wanted*, and raise what has failed since this handle last heard of it."""

@@ -16,7 +16,7 @@ from llmspellfs.model.event import Origin
 from llmspellfs.model.session import Session
 from llmspellfs.service.store import Store
 from llmspellfs.tree.api import Attr, Caller, Handle
-from llmspellfs.tree.attributes import fixed_attr
+from llmspellfs.tree.attributes import Change, change_mode, change_owner, change_times, fixed_attr
 from llmspellfs.tree.cache import Cache
 from llmspellfs.tree.cuts import Cuts
 from llmspellfs.tree.listings import Listings
@@ -191,6 +191,26 @@ class Link(Node):
     def open(self, flags: int, caller: Caller) -> Handle:
         """Refuse: the kernel follows symlinks itself."""
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+class Changeable(ABC):
+    """A node whose attributes can be set."""
+
+    @abstractmethod
+    def change(self, change: Change) -> None:
+        """Make *change*."""
+
+    def chmod(self, mode: int) -> None:
+        """Set the permission bits."""
+        self.change(change_mode(mode))
+
+    def chown(self, uid: int, gid: int, caller: Caller) -> None:
+        """Set owner and group; what is no folder loses its setuid and setgid bits unless root asks."""
+        self.change(change_owner(uid, gid, drop_bits=caller.uid != 0 and not isinstance(self, Folder)))
+
+    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
+        """Set the times."""
+        self.change(change_times(atime_ns, mtime_ns))
 
 
 def as_folder(node: Node) -> Folder:

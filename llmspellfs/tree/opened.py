@@ -20,9 +20,8 @@ from llmspellfs.model.artifact import Attributes, Entry
 from llmspellfs.model.event import Origin
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.paths import Place
-from llmspellfs.service.reader import Reader
 from llmspellfs.service.store import Store
-from llmspellfs.storage.reading import Hold
+from llmspellfs.storage.destination import Destination
 from llmspellfs.tree.attributes import Change
 from llmspellfs.tree.files import OpenFile
 from llmspellfs.tree.handles import FileHandle
@@ -30,7 +29,6 @@ from llmspellfs.tree.pages import Pages
 from llmspellfs.tree.sealer import Sealer
 
 if TYPE_CHECKING:
-    from llmspellfs.storage.ingest import Ingest, Staged
     from llmspellfs.tree.buffer import SpoolFile
 
 log = logging.getLogger(__name__)
@@ -38,6 +36,9 @@ _WORKERS = 2
 _RELEASED_SECONDS = 0.25
 _CLOSING_SECONDS = 0.02
 _MANY = 50_000
+_LARGEST = (1 << 44) - (1 << 12)
+"""Bytes of the largest file where the configuration names no limit: ext4's, with blocks of 4 KiB. Other file systems
+let a spool file have holes of exbibytes, which no close would ever have read."""
 
 
 class Opened:
@@ -45,14 +46,14 @@ class Opened:
 
     def __init__(self, store: Store, changed: Callable[[OpenFile], None]) -> None:
         """Begin with nothing open."""
-        self.store, self.entries = store, store.entries
+        self.store, self.entries, self.intake = store, store.entries, store.intake
         self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ingest")
         self.is_ending = False
         """The mount is about to go: nothing is tried again, so that its end is bounded."""
         self._closing = ThreadPoolExecutor(1, thread_name_prefix="closing")
         self.sealer = Sealer(store.entries, self._sealed)
         self.owner = store.intake.owner
-        self.max_size = store.config.max_artifact_size
+        self.max_size = store.config.max_artifact_size or _LARGEST
         self.presence = store.presence()
         self.now: Callable[[], int] = time.time_ns
         self.turn = threading.Lock()
@@ -120,8 +121,11 @@ class Opened:
         """Open the committed file *entry*; handles of one content share one OpenFile.
 
         None where *entry* would be needed and is not *is_current* any more: a file that commits and is let go
-        between its lookup and here would be forgotten.
+        between its lookup and here would be forgotten. Raises Corrupt where it is listed as empty and is not: of such a
+        file the kernel reads nothing, and so would be told nothing.
         """
+        if not entry.facts.size and not flags & os.O_TRUNC:
+            self.store.open_content(entry).close()
         with self.turn:
             file = self._files.get(entry.ino)
             if file is None or self._is_behind(file, entry):
@@ -316,6 +320,8 @@ class Opened:
                 draft = file.take_draft()
                 if draft is not None:
                     self.sealer.add(draft, self.store.origin)
+            except (SpellError, OSError) as error:
+                log.warning("%r could not be committed at the end: %s", file.place.name, error)
             except Exception:
                 log.exception("%r could not be committed at the end", file.place.name)
         self.sealer.close()
@@ -331,32 +337,7 @@ class Opened:
 
     def new_spool_file(self, file: OpenFile) -> SpoolFile:
         """Return an empty spool file for *file*."""
-        where = self.entries.whereabouts(file.place)
-        return self.store.intake.spool_file(*where, ino=file.ino, sequence=file.sequence)
-
-    def begin_ingest(self, *, trusting: bool = True) -> Ingest:
-        """Return an ingest to feed; *trusting* as for `Intake.stage`."""
-        return self.store.intake.begin(trusting=trusting)
-
-    def take_back(self, chunks: list[str]) -> None:
-        """Unlink the files of *chunks* that no row names."""
-        self.store.intake.take_back(chunks)
-
-    def stage(self, content: bytes, *, trusting: bool) -> Staged:
-        """Return *content* staged."""
-        return self.store.intake.stage(content, trusting=trusting)
-
-    def hold(self, entry: Entry) -> Hold:
-        """Have *entry*'s content kept while it is open."""
-        return self.store.hold_content(entry)
-
-    def open_content(self, entry: Entry) -> Reader:
-        """Return a reader of *entry*'s content."""
-        return self.store.open_content(entry)
-
-    def sync(self) -> None:
-        """Return when every earlier commit survives power loss."""
-        self.store.sync()
+        return self.intake.spool_file(self._destination(file))
 
     def lose(self, file: OpenFile, source: str | bytes, why: str) -> bool:
         """Keep bytes of *file* that could not be committed in lost+found; but what was purged is kept nowhere.
@@ -364,14 +345,17 @@ class Opened:
         Tell whether there is no more to do: False says that they are to stay in the spool, for who salvages it.
         """
         try:
-            session, path = self.entries.whereabouts(file.place)
-            item = self.store.intake.lose(source, session, path, why, ino=file.ino, sequence=file.sequence)
+            item = self.intake.lose(source, self._destination(file), why)
             kept = "kept nowhere, since it was purged" if item is None else f"kept as lost item {item}"
             log.error("%r could not be committed (%s): %s", file.place.name, why, kept)
             return True
         except (SpellError, OSError) as error:
             log.error("%r could not be committed (%s), nor kept: %s", file.place.name, why, error)  # noqa: TRY400 - foreseen
             return isinstance(error, LimitExceeded)  # the spool would bring there what a quota keeps out
+
+    def _destination(self, file: OpenFile) -> Destination:
+        session, path = self.entries.whereabouts(file.place)
+        return Destination(session, path, file.ino, file.sequence)
 
 
 def _name(path: str) -> str:

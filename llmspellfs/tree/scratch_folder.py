@@ -14,16 +14,16 @@ from llmspellfs.errors import AlreadyExists, NotFound
 from llmspellfs.model.artifact import Attributes
 from llmspellfs.model.names import check_component
 from llmspellfs.tree.api import Attr, Caller, Handle
-from llmspellfs.tree.attributes import Change, change_mode, change_owner, change_times
+from llmspellfs.tree.attributes import Change
 from llmspellfs.tree.control_files import ControlFile
-from llmspellfs.tree.node import Context, File, Folder, Node
+from llmspellfs.tree.node import Changeable, Context, File, Folder, Node
 from llmspellfs.tree.scratch import ScratchFile, ScratchHandle
 
 if TYPE_CHECKING:
     from llmspellfs.tree.scratch import Key
 
 
-class Scratch(File):
+class Scratch(Changeable, File):
     """A scratch file as a node."""
 
     def __init__(self, ctx: Context, name: str, file: ScratchFile) -> None:
@@ -43,19 +43,8 @@ class Scratch(File):
         """Cut or extend it."""
         self.file.truncate(size)
 
-    def chmod(self, mode: int) -> None:
-        """Set the permission bits."""
-        self._change(change_mode(mode))
-
-    def chown(self, uid: int, gid: int, caller: Caller) -> None:
-        """Set owner and group; -1 leaves one as it is."""
-        self._change(change_owner(uid, gid, drop_bits=caller.uid != 0))
-
-    def utimens(self, atime_ns: int | None, mtime_ns: int | None) -> None:
-        """Set the times."""
-        self._change(change_times(atime_ns, mtime_ns))
-
-    def _change(self, change: Change) -> None:
+    def change(self, change: Change) -> None:
+        """Make *change*."""
         self.file.change(change)
 
 

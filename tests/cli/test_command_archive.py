@@ -47,6 +47,31 @@ def test_a_session_goes_through_a_file(file: str, q4: str, other: Cli) -> None:
     assert Path(file).stat().st_mode & 0o777 == 0o600
 
 
+def test_only_an_archive_is_replaced_without_force(cli: Cli, file: str, tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_text("dear all")
+    assert cli.fails("export", "q4", str(letter)).endswith("which is no archive (--force replaces it)")
+    assert letter.read_text() == "dear all"
+    assert cli.ok("export", "q4", str(letter), "--force").startswith(f"{letter}: 1 session")
+    assert cli.ok("export", "q4", file).startswith(f"{file}: 1 session")
+    assert letter.read_bytes() == Path(file).read_bytes()
+
+
+def test_a_file_that_is_forgotten_behind_sessions_is_asked_for(
+    cli: Cli, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.ok("session", "create", "s2")
+    monkeypatch.chdir(tmp_path)
+    assert "FILE comes last, and 's2' is a session" in cli.fails("export", "q4", "s2", status=2)
+    assert not Path("s2").exists()
+    assert cli.ok("export", "q4", "./s2").startswith("./s2: 1 session")
+
+
+def test_an_import_says_what_the_new_session_has(file: str, other: Cli) -> None:
+    assert other.ok("import", file, "--as", "x", "--dry-run").endswith(", as a new session: 1 content of 6 B\n")
+    assert other.ok("import", file, "--as", "x") == "x: imported, as a new session: 1 content of 6 B\n"
+
+
 def test_a_session_goes_through_a_pipe(cli: Cli, file: str, other: Cli, child: Callable[..., Any]) -> None:
     export = child("export", "q4", "-", stdout=subprocess.PIPE)
     data = export.communicate()[0]
@@ -73,7 +98,7 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(cli: Cli, file: str,
 
 
 def test_a_link_to_a_file_stays_one(cli: Cli, file: str, q4: str, tmp_path: Path) -> None:
-    (tmp_path / "there").write_text("older")
+    (tmp_path / "there").write_bytes(Path(file).read_bytes() + b"an older one")
     (tmp_path / "link").symlink_to("there")
     cli.ok("export", "q4", str(tmp_path / "link"))
     assert (tmp_path / "link").is_symlink()
@@ -94,7 +119,7 @@ def test_an_export_without_history_and_metadata(cli: Cli, file: str, other: Cli,
     path = str(tmp_path / "bare")
     assert "leave out both" in cli.fails("export", "q4", path, "--no-metadata", status=2)
     assert cli.json("export", "q4", path, "--no-history", "--no-metadata")[0]["contents"] == 1
-    assert other.ok("import", path, "--dry-run").startswith("q4: verified, nothing made, as new sessions")
+    assert other.ok("import", path, "--dry-run").startswith("q4: verified, nothing made, as a new session")
     assert other.ok("session", "list") == ""
     other.ok("import", path)
     assert (other.json("session", "show", "q4")[0]["tags"], os.listdir(tmp_path / "work")) == ([], [])
@@ -116,7 +141,7 @@ def test_a_session_whose_past_is_harmed_is_exported_without_it_alone(cli: Cli, f
     assert line.endswith("that its event covers; `export --no-history` takes what there is now")
     assert Path(file).read_bytes() == before
     cli.ok("export", "q4", file, "--no-history")
-    assert other.ok("import", file).startswith("q4: imported, as new sessions")
+    assert other.ok("import", file).startswith("q4: imported, as a new session")
     harm(cli, was)
 
 

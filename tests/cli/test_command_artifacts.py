@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from llmspellfs.service.paths import Place
+
 
 @pytest.fixture
 def report(cli: Any, q4: str) -> str:
@@ -103,6 +105,35 @@ def test_restore_onto_a_taken_name_needs_another(cli: Any, report: str) -> None:
 def test_purge_leaves_no_version(cli: Any, report: str) -> None:
     assert cli.ok("artifact", "purge", report).startswith(f"{report}: purged")
     cli.fails("artifact", "cat", report)
+
+
+def _rename(cli: Any, source: str, to: str, target: str) -> None:
+    with cli.open() as store:
+        here, there = store.sessions.get("q4"), store.sessions.get(to)
+        store.entries.rename(Place(here.sid, here.ino, source), Place(there.sid, there.ino, target))
+
+
+def test_purge_names_the_past_that_it_left_and_how_that_goes(cli: Any, q4: str) -> None:
+    first = cli.ok("artifact", "put", "q4", "-", "--name", "f.txt", stdin="moved").strip()
+    cli.ok("session", "create", "other")
+    _rename(cli, "f.txt", "other", "g.txt")
+    result = cli("artifact", "purge", "--yes", "other:g.txt")
+    assert "others" not in result.stdout
+    command = f"llmspellfs artifact purge {first}"
+    assert result.stderr == (
+        f"other:g.txt: q4:f.txt, which it was before, has content of it in its past: `{command}` erases it\n"
+    )
+    assert len(cli.json("artifact", "history", "q4:f.txt")) == 1
+    cli.ok(*command.split()[1:], "--yes")
+    cli.fails("artifact", "history", "q4:f.txt")
+
+
+def test_purge_says_what_went_with_what_was_saved_by_rename(cli: Any, q4: str) -> None:
+    for name in ("doc", "tmp"):
+        cli.ok("artifact", "put", "q4", "-", "--name", name, stdin=name)
+    _rename(cli, "tmp", "q4", "doc")
+    assert cli.ok("artifact", "purge", "q4:doc").startswith("q4:doc: purged, with 1 artifact renamed over it, ")
+    assert [event["kind"] for event in cli.json("session", "events", "q4")][-2:] == ["artifact.purged"] * 2
 
 
 def test_a_session_whose_name_has_a_colon(cli: Any) -> None:

@@ -70,4 +70,4 @@ def test_foreground_stays_until_unmounted(
         time.sleep(0.05)
     assert process.poll() is None
     cli.ok("umount", str(mountpoint))
-    assert process.wait(30) == 0
+    assert process.wait(100) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llmspellfs import open_store
 from tests.cli.conftest import Cli
 
 RULES = """
@@ -114,3 +115,19 @@ def test_quotas_are_shown_and_refused(cli: Cli, tmp_path: Path) -> None:
     assert (shown["stored_size"], shown["session_quota"]) == (1024, 3072)
     assert "(34%)" in cli.ok("session", "show", "q4")
     assert json.loads(cli.ok("artifact", "list", "q5", "--json") or "null") is None
+
+
+@pytest.mark.parametrize("command", ["retention", "gc"])
+def test_a_dry_run_suspends_no_idle_session(cli: Cli, tmp_path: Path, command: str) -> None:
+    (tmp_path / "llmspell.toml").write_text("[runtime.sessions]\nsession_timeout_seconds = 1\n")
+    with open_store(cli.path, now=lambda: 1_700_000_000 * 10**9) as store:
+        store.sessions.create("idle")
+    options = ("--config", str(tmp_path / "llmspell.toml"))
+    said = cli.ok(*options, command, "--dry-run", *(["--force"] if command == "gc" else []))
+    assert "idle: would be suspended by session_timeout_seconds" in said
+    assert cli.json("session", "show", "idle")[0]["status"] == "active"
+    if command == "retention":
+        assert not cli.json(*options, command, "--dry-run")[0]["done"]
+    assert "idle: suspended by session_timeout_seconds" in cli.ok(*options, "retention")
+    assert cli.json("session", "show", "idle")[0]["status"] == "suspended"
+    assert "timeout" in cli.ok("session", "events", "idle")

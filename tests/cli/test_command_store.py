@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from llmspellfs.cli import render
 from llmspellfs.cli.root import COMMANDS, main
 from llmspellfs.cli.views import human_size
 from llmspellfs.storage import disk
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.lost import PART
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +115,7 @@ def test_gc_says_how_old_what_no_row_names_has_to_be(cli: Any, q4: str) -> None:
     orphan.write_bytes(bytes(2048))
     orphan.chmod(0o600)
     assert f"blobs/ab/{orphan.name}: 2048 bytes that no row names: `gc` removes them, an hour old" in cli.ok("fsck")
-    fresh = "0 pruned, 0 marked, 0 removed, 0 B freed; 1 orphan of 2.0 KiB not {} s old yet\n"
+    fresh = "0 pruned, 0 marked, 0 removed, 0 B freed; 1 orphan of 2.0 KiB not {} s old yet, or coming in\n"
     assert cli.ok("gc", "--dry-run") == "would be: " + fresh.format(3600)
     assert cli.ok("gc", "--grace", "0") == fresh.format(60)
     os.utime(orphan, (0, 0))
@@ -160,8 +163,8 @@ def test_anchors_that_cannot_be_read_are_one_line(cli: Any, q4: str, tmp_path: P
     kept = tmp_path / "anchors"
     kept.write_bytes(cli.ok("verify", "--anchor").encode() + b"\xff\0\n")
     assert cli.fails("verify", "--against", str(kept), status=2).startswith(f"{kept}, line 3: expected a session's id")
-    assert cli.fails("verify", "--against", str(tmp_path), status=2) == f"{tmp_path}: Is a directory"
-    assert "No such file" in cli.fails("verify", "--against", str(tmp_path / "none"), status=2)
+    assert cli.fails("verify", "--against", str(tmp_path)) == f"{tmp_path}: Is a directory"
+    assert "No such file" in cli.fails("verify", "--against", str(tmp_path / "none"))
     assert "found nothing" in cli.fails("verify", "--against", "-", status=2, stdin="")
     assert "goes with neither" in cli.fails("verify", "--anchor", "q4", status=2)
 
@@ -200,7 +203,7 @@ def test_lost_bytes_are_listed_shown_and_recovered(cli: Any, q4: str) -> None:
     with cli.open() as store:
         lost = store.engine.rooms.lost
         assert lost is not None
-        made = lost.add(b"nearly gone", q4, "a.txt", "the session was suspended", 1_700_000_000 * 10**9)
+        made = lost.add(b"nearly gone", Destination(q4, "a.txt"), "the session was suspended", 1_700_000_000 * 10**9)
     item = cli.json("lost", "list")[0]
     assert (item["id"], item["session"], item["name"], item["size"]) == (made, q4, "a.txt", 11)
     assert "the session was suspended" in cli.ok("lost", "list")
@@ -215,7 +218,7 @@ def test_lost_bytes_are_discarded_by_id_by_age_or_all(cli: Any, q4: str) -> None
     now = time.time_ns()
     with cli.open() as store:
         lost = store.engine.rooms.lost
-        made = [lost.add(b"x" * 2048, q4, f"{n}", f"why{PART}", now - n * 3600 * 10**9) for n in range(4)]
+        made = [lost.add(b"x" * 2048, Destination(q4, f"{n}"), f"why{PART}", now - n * 3600 * 10**9) for n in range(4)]
     assert "lost       4 items (8.0 KiB)" in cli.ok("stats")
     table = cli.ok("lost", "list")
     assert ("q4" in table, q4 in table) == (True, False)
@@ -228,7 +231,7 @@ def test_lost_bytes_are_discarded_by_id_by_age_or_all(cli: Any, q4: str) -> None
     assert [item["id"] for item in cli.json("lost", "list")] == [made[1]]
     assert "q4:1 is a part of what was to be written: why" in cli("lost", "recover", made[1], "--session", "q4").stderr
     with cli.open() as store:
-        store.engine.rooms.lost.add(b"x", None, None, "why", now)
+        store.engine.rooms.lost.add(b"x", Destination(), "why", now)
     cli.ok("lost", "rm", "--all", "--yes")
     assert (cli.ok("lost", "list"), cli.json("stats")[0]["lost_bytes"]) == ("", 0)
 
@@ -276,7 +279,7 @@ def _on_terminal(child: Callable[..., subprocess.Popen[bytes]], *words: str, ans
     except OSError:  # the terminal's last user has gone
         pass
     os.close(ours)
-    process.wait(30)
+    process.wait(100)
     return seen.decode()
 
 
@@ -329,3 +332,57 @@ def test_a_store_whose_index_is_gone_is_no_new_one(
     said = elsewhere.fails(*words)
     assert "its index" in said
     assert sorted((elsewhere.path / "blobs").rglob("*")) == blobs
+
+
+@pytest.mark.parametrize("words", [["stats"], ["fsck"], ["fsck", "--repair"], ["session", "list"], ["init"]])
+def test_a_small_store_whose_index_is_gone_is_told_so_too(elsewhere: Any, words: list[str]) -> None:
+    with open_store(elsewhere.path) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "a", b"small")
+        with store.artifacts.open(store.artifacts.put("s", "large", os.urandom(1 << 17))) as reader:
+            assert reader.read_at(0, 1)
+        store.artifacts.purge("s", "large")
+    assert not [path for path in (elsewhere.path / "blobs").rglob("*") if path.is_file()]
+    (elsewhere.path / "index.db").unlink()
+    assert "its index is gone: only a backup can bring it back" in elsewhere.fails(*words)
+
+
+def test_fsck_of_an_index_that_does_not_open_counts_nothing(elsewhere: Any) -> None:
+    elsewhere.ok("init")
+    (elsewhere.path / "index.db").write_bytes(bytes(100) * 100)
+    assert elsewhere("fsck").stdout.splitlines()[-1] == "1 problem: nothing more could be looked at"
+
+
+def test_files_that_no_row_names_are_one_note(cli: Any, q4: str) -> None:
+    for number in range(5):
+        orphan = cli.path / "blobs/ab" / f"ab{number:062d}"
+        disk.make_folder("test", orphan.parent)
+        orphan.write_bytes(bytes(2048))
+        orphan.chmod(0o600)
+    [note] = [line for line in cli.ok("fsck").splitlines() if line.startswith("note: ")]
+    assert "blobs: 5 files of 10240 bytes that no row names: `gc` removes them" in note
+
+
+def test_plain_fsck_says_too_what_a_repair_cannot_mend(elsewhere: Any) -> None:
+    with open_store(elsewhere.path) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "a", os.urandom(200_000))
+    for blob in elsewhere.path.glob("blobs/*/*"):
+        blob.unlink()
+    assert "fsck --repair --from BACKUP" in elsewhere("fsck").stdout
+
+
+def test_a_damaged_index_is_not_said_to_be_a_purges_doing(elsewhere: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with open_store(elsewhere.path) as store:
+        store.sessions.create("s")
+    with closing(sqlite3.connect(elsewhere.path / "index.db")) as db, db:
+        root = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'purge'").fetchone()[0]
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(elsewhere.path / "index.db", "r+b") as index:
+        index.seek((root - 1) * size)
+        index.write(b"x" * size)
+    elsewhere("session", "list")
+    said = [record.getMessage() for record in caplog.records]
+    assert any("the index is damaged, `llmspellfs fsck` says how" in line for line in said), said
+    assert not any("purge" in line for line in said)

@@ -27,6 +27,8 @@ SESSION = "acknowledged"
 FOLD_COMMITS = 8
 """After how many commits the WAL is folded here: so that it happens hundreds of times."""
 _CHILD_SECONDS = 60
+_PAUSE = 0.005
+"""Seconds between commits: what is done beside them gets a share of the interpreter, and of two processors."""
 
 
 def opened(path: str) -> Store:
@@ -214,7 +216,7 @@ def write(path: str, acks: Acks, beside: str, count: int) -> None:
     while True:
         acks.store(store, f"main-{os.getpid()}-{number}")
         number += 1
-        time.sleep(0.001)
+        time.sleep(_PAUSE)
 
 
 if __name__ == "__main__":

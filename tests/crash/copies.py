@@ -11,6 +11,7 @@ from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.service.outgoing import write_whole
 from llmspellfs.service.restoring import restore_store
+from llmspellfs.storage.destination import Destination
 from tests.crash import state
 from tests.crash.scenarios import CHUNK, CHUNKS, SMALL, Scenario, common, void
 from tests.tree.trees import Walker
@@ -47,12 +48,12 @@ def _backup_of(folder: Path) -> Any:
 def _changed_since(hardlink: bool, store: Store) -> None:
     """Have a backup, and since then: a content purged, one that is new, and other things lost."""
     common(store)
-    store.intake.lose(b"bytes", None, "bytes", "a test")
+    store.intake.lose(b"bytes", Destination(None, "bytes"), "a test")
     _back_up(hardlink, store)
     store.artifacts.purge("s", "old")
     store.artifacts.put("s", "later", CHUNKS)
     store.upkeep.recover(store.upkeep.lost()[0].id, "s", "found")
-    store.intake.lose(CHUNK, None, "others", "a test")
+    store.intake.lose(CHUNK, Destination(None, "others"), "a test")
 
 
 def _left_since(store: Store) -> None:
@@ -66,13 +67,15 @@ def _left_since(store: Store) -> None:
 
 def _backed_up(store: Store) -> None:
     common(store)
-    store.intake.lose(b"bytes", None, "bytes", "a test")
+    store.intake.lose(b"bytes", Destination(None, "bytes"), "a test")
     _back_up(True, store)
 
 
 def _backed_up_with_another(store: Store) -> None:
+    """Have a backup, and another store in the place where it is restored."""
     _backed_up(store)
-    _beside(store, RESTORED).mkdir()
+    with open_store(_beside(store, RESTORED), config=Config()) as other:
+        other.sessions.create("another")
     (_beside(store, RESTORED) / "was").write_bytes(b"here before")
 
 

@@ -6,16 +6,16 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 from blake3 import blake3
 
-from llmspellfs import open_store
+from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import SpellError
-from llmspellfs.model.artifact import Ownership
+from llmspellfs.model.artifact import Artifact, Ownership
 from llmspellfs.model.event import Origin
 from llmspellfs.service.check_findings import FsckReport
 from llmspellfs.service.paths import Place
@@ -47,6 +47,7 @@ def make_store(path: Path, seed: int = 1) -> None:
         store.artifacts.put("work", "gone.txt", b"deleted later")
         store.artifacts.delete("work", "gone.txt")
         store.artifacts.put("child", "a", b"of the child")
+        store.artifacts.put("child", "empty", b"")
         store.sessions.complete(child.id)
         store.search.artifacts('"words"')
         deleted = store.sessions.create("deleted")
@@ -58,25 +59,35 @@ def make_store(path: Path, seed: int = 1) -> None:
 def readable(path: Path) -> Contents:
     """Return what of the store at *path* can be read through the API, nothing where it does not open."""
     found: Contents = set()
-    try:
-        with open_store(path, config=Config(), create=False) as store:
-            for session in store.sessions.list():
-                try:
-                    listed = store.artifacts.list(session.id)
-                except (SpellError, ValueError, TypeError, sqlite3.Error):
-                    continue
-                for live in listed:
-                    try:
-                        for artifact in store.artifacts.history(session.id, live.name):
-                            found |= _content(store, session.id, artifact)
-                    except (SpellError, ValueError, TypeError, sqlite3.Error):
-                        continue
-    except (SpellError, sqlite3.Error, ValueError, TypeError):
-        return found
+    with suppress(SpellError), open_store(path, config=Config(), create=False) as store:
+        for session_id, live in _live(store):
+            with suppress(SpellError):
+                for artifact in store.artifacts.history(session_id, live.name):
+                    found |= _content(store, session_id, artifact)
     return found
 
 
-def _content(store, session_id, artifact) -> Contents:  # type: ignore[no-untyped-def]
+def listed(path: Path) -> dict[tuple[str, str], str | None]:
+    """Return the BLAKE3 of what each artifact reads as, None for an error, by the session's id and the name."""
+    found: dict[tuple[str, str], str | None] = {}
+    with suppress(SpellError), open_store(path, config=Config(), create=False) as store:
+        for session_id, artifact in _live(store):
+            digests = _content(store, session_id, artifact)
+            found[session_id, artifact.name] = next((digest for _, digest in digests), None)
+    return found
+
+
+def _live(store: Store) -> Iterator[tuple[str, Artifact]]:
+    """Yield each artifact that can be listed, behind its session's id."""
+    for session in store.sessions.list():
+        try:
+            live = store.artifacts.list(session.id)
+        except SpellError:
+            continue
+        yield from ((session.id, artifact) for artifact in live)
+
+
+def _content(store: Store, session_id: str, artifact: Artifact) -> Contents:
     try:
         data = store.artifacts.read(artifact)
     except SpellError:
@@ -117,6 +128,7 @@ def copied(source: Path, target: Path) -> Path:
 
 
 Damage = Callable[[Path, random.Random], None]
+PAGE = 4096
 
 
 def flip(file: Path, at: int, mask: int) -> None:
@@ -175,6 +187,56 @@ def _zero_page(path: Path, chance: random.Random) -> None:
         opened.write(bytes(4096))
 
 
+def _copy_page(path: Path, chance: random.Random) -> None:
+    file = path / "index.db"
+    data = file.read_bytes()
+    one, two = (chance.randrange(len(data) // PAGE) for _ in range(2))
+    with file.open("r+b") as opened:
+        opened.seek(two * PAGE)
+        opened.write(data[one * PAGE : (one + 1) * PAGE])
+
+
+def _kill(path: Path, chance: random.Random) -> None:
+    """Have commits that the WAL has, as a process leaves it that was killed; in the database too, or not yet."""
+    aside = path.with_name(f"{path.name}-aside")
+    with open_store(path, config=Config(), origin=ORIGIN) as store:
+        for number in range(12):
+            store.artifacts.put("work", f"wal/{number}", f"content {number}".encode() * 20)
+        copied(path, aside)
+    shutil.rmtree(path)
+    aside.rename(path)
+    shutil.rmtree(path / "spool")
+    (path / "index.db-shm").unlink()
+    if chance.random() < 0.5:
+        wal = (path / "index.db-wal").read_bytes()
+        with closing(sqlite3.connect(path / "index.db")) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (path / "index.db-wal").write_bytes(wal)
+
+
+def _flip_wal(path: Path, chance: random.Random) -> None:
+    _kill(path, chance)
+    wal = path / "index.db-wal"
+    for _ in range(chance.choice((1, 1, 2))):
+        flip(wal, chance.randrange(wal.stat().st_size), 1 << chance.randrange(8))
+
+
+def _cut_wal(path: Path, chance: random.Random) -> None:
+    _kill(path, chance)
+    os.truncate(path / "index.db-wal", chance.randrange((path / "index.db-wal").stat().st_size))
+
+
+def _open_after(harmed: Damage) -> Damage:
+    """Return *harmed* and a plain opening after it, which may fail."""
+
+    def harm(path: Path, chance: random.Random) -> None:
+        harmed(path, chance)
+        with suppress(SpellError), open_store(path, config=Config(), create=False):
+            pass
+
+    return harm
+
+
 def _cut_index(path: Path, chance: random.Random) -> None:
     size = (path / "index.db").stat().st_size
     os.truncate(path / "index.db", chance.randrange(size // 2, size))
@@ -222,6 +284,85 @@ def _other(value: object, chance: random.Random) -> object:
     return chance.choice((None, 1, "x"))
 
 
+def _some(db: sqlite3.Connection, table: str, key: str, chance: random.Random) -> list[int]:
+    """Return one of the rows of *table*, or a few that are next to each other."""
+    keys = [row[0] for row in db.execute(f"SELECT {key} FROM {table} ORDER BY {key}")]
+    first = chance.randrange(len(keys))
+    return keys[first : first + chance.choice((1, 1, 2, 5))]
+
+
+def _lose_rows(path: Path, chance: random.Random) -> None:
+    """Lose rows of the tables that say what content is, as a page does that is gone."""
+    table = chance.choice(("content_chunk", "chunk", "content", "content_chunk"))
+    with closing(sqlite3.connect(path / "index.db")) as db, db:
+        rows = _some(db, table, "rowid" if table != "content_chunk" else "cid", chance)
+        if table == "content_chunk" and chance.random() < 0.5:
+            kept = chance.choice(db.execute("SELECT cid, start FROM content_chunk").fetchall())
+            db.execute("DELETE FROM content_chunk WHERE cid = ? AND start = ?", kept)
+            LAST[:] = [f"content_chunk {kept} deleted"]
+            return
+        key = {"content_chunk": "cid", "chunk": "kid", "content": "cid"}[table]
+        db.executemany(f"DELETE FROM {table} WHERE {key} = ?", [(row,) for row in rows])
+        LAST[:] = [f"{table} {rows} deleted"]
+
+
+_OF_CONTENT = {
+    "content": ("cid", ("hash", "data", "data, codec, size, stored_size", "size")),
+    "chunk": ("kid", ("hash", "data", "data, codec, size, stored_size", "size")),
+    "entry": ("eid", ("content", "size")),
+}
+
+
+def _swap_rows(path: Path, chance: random.Random) -> None:
+    """Have a row say what another says of its content, and perhaps the other what the first said."""
+    table = chance.choice(list(_OF_CONTENT))
+    key, columns = _OF_CONTENT[table]
+    names = chance.choice(columns)
+    with closing(sqlite3.connect(path / "index.db")) as db, db:
+        where = "data IS NOT NULL" if "data" in names else "kind = 0" if table == "entry" else "1"
+        numbers = [row[0] for row in db.execute(f"SELECT {key} FROM {table} WHERE {where}")]
+        pair = chance.sample(numbers, 2) if len(numbers) > 1 else numbers * 2
+        said = [db.execute(f"SELECT {names} FROM {table} WHERE {key} = ?", (n,)).fetchone() for n in pair]
+        if len(set(said)) < 2:  # nothing would change
+            _swap_rows(path, chance)
+            return
+        one, other = said
+        update = f"UPDATE {table} SET ({names}) = ({', '.join('?' * len(one))}) WHERE {key} = ?"
+        is_swap = names == "hash" or chance.random() < 0.5
+        LAST[:] = [f"{table}.{names} of {pair}{' swapped' if is_swap else ''}"]
+        if names == "hash":
+            db.execute(update, (chance.randbytes(32), pair[0]))
+            is_swap = chance.random() < 0.7
+            db.execute(update, (*one, pair[1]))
+            if is_swap:
+                db.execute(update, (*other, pair[0]))
+            return
+        db.execute(update, (*other, pair[0]))
+        if is_swap:
+            db.execute(update, (*one, pair[1]))
+
+
+def _empty_content(path: Path, chance: random.Random) -> None:
+    """Leave nothing of a content but its row, beside an empty file."""
+    with closing(sqlite3.connect(path / "index.db")) as db, db:
+        cid, is_inline = chance.choice(db.execute("SELECT cid, data NOTNULL FROM content WHERE size").fetchall())
+        LAST[:] = [f"content {cid} emptied"]
+        if is_inline:
+            db.execute("UPDATE content SET data = x'' WHERE cid = ?", (cid,))
+        else:
+            db.execute("DELETE FROM content_chunk WHERE cid = ?", (cid,))
+        if chance.random() < 0.5:
+            db.execute("UPDATE content SET size = 0 WHERE cid = ?", (cid,))
+
+
+def _lose_events(path: Path, chance: random.Random) -> None:
+    """Lose events that are next to each other, or some here and there."""
+    with closing(sqlite3.connect(path / "index.db")) as db, db:
+        rows = _some(db, "event", "id", chance) + (_some(db, "event", "id", chance) if chance.random() < 0.5 else [])
+        db.executemany("DELETE FROM event WHERE id = ?", [(row,) for row in rows])
+        LAST[:] = [f"events {rows} deleted"]
+
+
 DAMAGES: dict[str, Damage] = {
     "a byte of a blob changed": _flip_blob,
     "a blob cut off": _cut_blob,
@@ -231,7 +372,16 @@ DAMAGES: dict[str, Damage] = {
     "a blob replaced by a link or a folder": _link_blob,
     "bytes of the index changed": _flip_index,
     "a page of the index zeroed": _zero_page,
+    "a page of the index overwritten by another": _copy_page,
     "the index cut off": _cut_index,
     "the header of the index destroyed": _header,
     "a row edited": _edit,
+    "rows of content lost": _lose_rows,
+    "content swapped between rows": _swap_rows,
+    "a content emptied": _empty_content,
+    "events lost": _lose_events,
+    "the WAL of a killed store changed": _flip_wal,
+    "the WAL of a killed store changed, and it was opened": _open_after(_flip_wal),
+    "the WAL of a killed store cut off": _cut_wal,
+    "the WAL of a killed store cut off, and it was opened": _open_after(_cut_wal),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -30,11 +31,14 @@ class Ended:
 
 
 class Forks:
-    """The server, for as long as the context lasts."""
+    """The server, for as long as the context lasts; *folder* goes with it, however the process of the tests ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def __enter__(self) -> Self:
         """Start it."""
-        command = [sys.executable, "-m", "tests.crash.forks"]
+        command = [sys.executable, "-m", "tests.crash.forks", str(self._folder)]
         environment = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONWARNINGS": ""}
         self._process = subprocess.Popen(
             command, cwd=_ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -47,7 +51,7 @@ class Forks:
         """End it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -95,4 +99,7 @@ def _work(jobs: Any, job: list[Any], answers: int) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    try:
+        serve()
+    finally:
+        shutil.rmtree(sys.argv[1])

@@ -15,7 +15,8 @@ from llmspellfs.config import Config
 from llmspellfs.errors import SpellError
 from llmspellfs.model.event import Origin
 from llmspellfs.service.engine import Engine
-from llmspellfs.storage import disk, faults, schema
+from llmspellfs.storage import disk, faults
+from llmspellfs.storage.migrations import MIGRATIONS
 from llmspellfs.storage.opening import open_rooms
 from tests.crash import copies, repairs, scenarios, state
 from tests.crash.scenarios import HOUR, Scenario, opened
@@ -33,7 +34,7 @@ def ack() -> None:
 
 def _old(path: str, migrations: int) -> Store:
     """Open a new store as if there were only the first *migrations*; what later ones made room for cannot be done."""
-    del schema.MIGRATIONS[migrations:]
+    del MIGRATIONS[migrations:]
     rooms = open_rooms(Path(path), busy_seconds=5)
     return Store(Engine(rooms, Config(), Origin("uid:0", "api"), time.time_ns, lambda: str(uuid.uuid4())))
 
@@ -151,8 +152,6 @@ def _later(clock: Callable[[], int]) -> int:
 def fail(name: str, path: str, fault: str) -> dict[str, Any]:
     """Run the scenario *name* with *fault*; return what it raised, what is shown then, and after a second try."""
     scenario = SCENARIOS[name]
-    if scenario.dies or scenario.migrations is not None:
-        look(name, path)  # what is left of dead processes is brought in order first
     before = state.on_disk(Path(path)) if scenario.has_store else {}
     disk.hook = hook = faults.armed(fault)
     store, found = None, dict[str, Any](error=None, acted=False)
@@ -160,20 +159,23 @@ def fail(name: str, path: str, fault: str) -> dict[str, Any]:
         store = opened(scenario, path)
         scenario.act(store)
         found["acted"] = True
+        if scenario.is_opening:
+            store.close()
+            store = None
     except (SpellError, OSError) as error:
         found["error"] = type(error).__name__
         found["why"] = str(error)
     disk.hook = None
     store = store or opened(scenario, path)
     found["shown"] = _shown(scenario, store)
-    found["changed"] = _changed(before, state.on_disk(Path(path)))
+    found["changed"] = [] if scenario.is_opening else _changed(before, state.on_disk(Path(path)))
     if not found["acted"]:
         scenario.act(store)
     found["again"] = _shown(scenario, store)
     found["problems"] = _problems(store, quick=True)
     found["left"] = [file.name for file in Path(path).parent.iterdir() if file.name.startswith(".")]
     store.close()
-    return found | {"hit": sorted(hook.counts)}
+    return found | {"struck": sorted(hook.struck)}
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

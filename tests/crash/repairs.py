@@ -81,14 +81,40 @@ def _wal(path: Path) -> None:
     damage.flip(path / "index.db-wal", 32 + 4120 * 5 + 1000, 0x10)
 
 
-def _lost_of_wal(path: Path) -> None:
-    """Lose bytes of a WAL that was folded: SQLite mixes the pages before them with those of the last commit."""
+def _hidden(path: Path) -> None:
+    """Have an opening keep the WAL whose commits such a byte hides from it."""
+    _wal(path)
+    with open_store(path, config=Config()):
+        pass
+    assert list(path.glob("quarantine/*/hidden.wal"))
+
+
+def _given_up(path: Path) -> None:
+    """Change two bytes of a frame of the WAL, which nothing explains: a repair keeps what is behind it, unused."""
+    _wal(path)
+    damage.flip(path / "index.db-wal", 32 + 4120 * 5 + 2000, 0x11)
+
+
+def _folded(path: Path) -> None:
+    """Have commits that the database has, and its WAL too, as a live store rests."""
     _with_wal(path)
     shutil.copytree(path, path.with_name("folded"))
     with closing(sqlite3.connect(path.with_name("folded") / "index.db")) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(path.with_name("folded") / "index.db", path / "index.db")
     shutil.rmtree(path.with_name("folded"))
+
+
+def _cut_wal(path: Path) -> None:
+    """Lose the end of a WAL that was folded: what SQLite takes from its beginning is older than the database."""
+    _folded(path)
+    frames = (path / "index.db-wal").stat().st_size // 4120
+    os.truncate(path / "index.db-wal", 32 + 4120 * (frames * 3 // 10) + 100)
+
+
+def _lost_of_wal(path: Path) -> None:
+    """Lose bytes of a WAL that was folded: SQLite mixes the pages before them with those of the last commit."""
+    _folded(path)
     with (path / "index.db-wal").open("r+b") as file:
         file.seek(32 + 4120 * 3 + 24)
         file.write(bytes(512))
@@ -101,13 +127,53 @@ def _header(path: Path) -> None:
         file.write(bytes(16))
 
 
+def _only_wal(path: Path) -> None:
+    """Lose the index itself: what there is of it is its WAL."""
+    _with_wal(path)
+    (path / "index.db").unlink()
+
+
+def _mixed_up(path: Path) -> None:
+    """Have contents say each other's hash, one not say its chunks, another say a third one's, and lose an event."""
+    one, other = (f"(SELECT cid FROM content WHERE data = CAST('{text}' AS BLOB))" for text in ("inline", "deleted"))
+    cid = "(SELECT content FROM entry WHERE name = '{}')"
+    damage.sql(
+        path,
+        f"CREATE TABLE kept AS SELECT cid AS number, hash FROM content WHERE cid IN ({one}, {other})",
+        "UPDATE content SET hash = randomblob(32) WHERE cid IN (SELECT number FROM kept)",
+        "UPDATE content SET hash = (SELECT hash FROM kept WHERE number != cid) WHERE cid IN (SELECT number FROM kept)",
+        "DROP TABLE kept",
+        f"DELETE FROM content_chunk WHERE cid = {cid.format('one')}",
+        f"UPDATE content_chunk SET kid = (SELECT kid FROM content_chunk WHERE cid = {cid.format('three')})"
+        f" WHERE cid = {cid.format('two')}",
+        "DELETE FROM event WHERE seq = 3",
+    )
+
+
+def _strays(path: Path) -> None:
+    """Have values of other types than their columns', some of which nothing but an event can tell."""
+    damage.sql(
+        path,
+        "UPDATE content SET hash = CAST(hex(hash) AS TEXT), size = 'x' WHERE data IS NOT NULL",
+        "UPDATE entry SET updated_ns = 'x', description = CAST(description AS BLOB) WHERE kind = 0",
+        "UPDATE entry SET folder = x'07' WHERE name = 'one'",
+        "INSERT INTO entry_label (key, value, eid) VALUES ('tag', 'strange', x'07')",
+    )
+
+
 HARMED: dict[str, Callable[[Path], None]] = {
     "rows": _rows,
     "content": _content,
     "nothing that can be mended": _nothing_to_mend,
     "a WAL with a changed byte": _wal,
+    "a WAL that an opening has kept": _hidden,
+    "a WAL that goes on after harm": _given_up,
     "a WAL with a gap": _lost_of_wal,
+    "a WAL cut off": _cut_wal,
     "no header": _header,
+    "nothing of the index but its WAL": _only_wal,
+    "contents mixed up": _mixed_up,
+    "values of other types": _strays,
 }
 
 
@@ -158,4 +224,4 @@ def mend_fail(path: str, fault: str) -> dict[str, Any]:
     except (SpellError, OSError) as raised:
         error = type(raised).__name__
     disk.hook = None
-    return mend_after(path) | {"error": error, "hit": sorted(hook.counts)}
+    return mend_after(path) | {"error": error, "struck": sorted(hook.struck)}

@@ -19,6 +19,8 @@ from llmspellfs.config import Config
 from llmspellfs.errors import SessionNotActive, SpellError
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.creation import NewSession
+from llmspellfs.storage.destination import Destination
+from llmspellfs.storage.reserve import Reserve
 from tests.tree.trees import Walker
 
 KIB = 1 << 10
@@ -62,7 +64,8 @@ class Scenario:
     clock runs ahead during *act*. *is_one*: it is one transaction, so that not a row changes when it fails; others may
     have done a part of their work, all of which is whole. *purged*: contents of which nothing may be left. *written*:
     for an operation of several commits, what a name may hold between them; what was on its way may be in lost+found.
-    *beside*: what is to be seen of the operation in the folder that the store is in.
+    *beside*: what is to be seen of the operation in the folder that the store is in. *each*: steps before every one of
+    which something else is done, so that they are cut each time.
     """
 
     act: Callable[[Store], None]
@@ -76,6 +79,7 @@ class Scenario:
     migrations: int | None = None
     in_folder: bool = False
     beside: Callable[[Path], Any] | None = None
+    each: tuple[str, ...] = ()
 
     @property
     def is_opening(self) -> bool:
@@ -105,6 +109,11 @@ def _rename_over(store: Store) -> None:
         walker.tree.destroy()
 
 
+def _saved_by_rename(store: Store) -> None:
+    common(store)
+    _rename_over(store)
+
+
 def _deleted(store: Store) -> None:
     common(store)
     store.artifacts.delete("s", "old")
@@ -132,7 +141,7 @@ def _condemned(store: Store) -> None:
     clock = store.engine.now
     store.engine.now = lambda: clock() + HISTORY * 10**9
     store.upkeep.gc(grace_seconds=0)
-    store.intake.lose(b"bytes", None, "bytes", "a test")
+    store.intake.lose(b"bytes", Destination(None, "bytes"), "a test")
     leftovers = (next((store.path / "blobs").iterdir()) / ".part-1-1-1", store.path / "lost+found" / f"{1:016x}.json")
     for leftover in leftovers:
         leftover.write_bytes(b"half")
@@ -191,7 +200,7 @@ def _dying(store: Store) -> None:
     handle.flush()
     session = store.sessions.get("s").id
     for name, is_committed in (("found", False), ("committed", True)):
-        file = store.intake.spool_file(session, name)
+        file = store.intake.spool_file(Destination(session, name))
         file.write(CHUNK, 0)
         if is_committed:
             file.mark_committed()
@@ -200,7 +209,11 @@ def _dying(store: Store) -> None:
 
 def _lost(store: Store) -> None:
     common(store)
-    store.intake.lose(CHUNK, store.sessions.get("s").id, "found", "a test")
+    store.intake.lose(CHUNK, Destination(store.sessions.get("s").id, "found"), "a test")
+
+
+def _lose(store: Store) -> None:
+    store.intake.lose(b"bytes", Destination(None, "bytes"), "a test")
 
 
 def _recover(store: Store) -> None:
@@ -210,7 +223,7 @@ def _recover(store: Store) -> None:
 def _purge_what_is_open(store: Store) -> None:
     """Purge an artifact to which somebody writes by a file of the spool."""
     art = store.artifacts.get("s", "old")
-    file = store.intake.spool_file(store.sessions.get("s").id, "old", ino=art.ino)
+    file = store.intake.spool_file(Destination(store.sessions.get("s").id, "old", art.ino))
     try:
         store.artifacts.purge("s", "old")
     finally:
@@ -233,6 +246,17 @@ def _states(store: Store) -> None:
     store.sessions.update("s", name="new", metadata={"of": "none"})
 
 
+def _reserve(store: Store) -> None:
+    """Let go of the reserve, take it again, and cut it where it is larger than it is to be."""
+    assert store.path is not None
+    reserve = Reserve(store.path)
+    reserve.release()
+    reserve.hold()
+    if (room := store.path / "reserve" / "room").exists():  # what forbids it but a full disk forbids nothing else
+        os.truncate(room, reserve.size + (8 << 20))
+    reserve.hold()
+
+
 def _fold(store: Store) -> None:
     store.engine.index._fold()
 
@@ -242,6 +266,18 @@ def _hold(store: Store) -> None:
     assert spool is not None
     spool.hold("word")
     spool.free("word")
+
+
+def _hold_in_a_child(store: Store) -> None:
+    """Note something as in a forked child, whose folder is its parent's."""
+    spool = store.engine.rooms.spool
+    assert spool is not None
+    parent, spool._pid = spool._pid, 0
+    try:
+        spool.hold("word")
+        spool.free("word")
+    finally:
+        spool._pid = parent
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -265,12 +301,26 @@ SCENARIOS: dict[str, Scenario] = {
     "restore session": Scenario(_restored, _session_deleted),
     "update session": Scenario(_states),
     "purge": Scenario(lambda store: void(store.artifacts.purge("s", "old")), purged=(OLD,), is_one=False),
+    "purge what was saved by rename": Scenario(
+        lambda store: void(store.artifacts.purge("s", "kept/large")),
+        _saved_by_rename,
+        purged=(OLD, SHARED),
+        is_one=False,
+    ),
     "purge what is open": Scenario(_purge_what_is_open, purged=(OLD,), is_one=False),
     "purge session": Scenario(lambda store: void(store.sessions.purge("s")), _lost, purged=(OLD, SHARED), is_one=False),
-    "gc": Scenario(lambda store: void(store.upkeep.gc()), _condemned, ahead=HISTORY + 2 * HOUR, is_one=False),
+    "gc": Scenario(
+        lambda store: void(store.upkeep.gc()),
+        _condemned,
+        ahead=HISTORY + 2 * HOUR,
+        is_one=False,
+        each=("index.commit",),
+    ),
     "save": Scenario(lambda store: void(store.sessions.save("s", "label"))),
     "fold": Scenario(_fold),
+    "reserve": Scenario(_reserve, is_one=False),
     "hold": Scenario(_hold),
+    "hold in a child": Scenario(_hold_in_a_child),
     "fork": Scenario(lambda store: void(store.past.fork("s@c1", "forked")), _saved),
     "rollback": Scenario(lambda store: void(store.past.rollback("s@c1")), _saved),
     "batch": Scenario(_batch),
@@ -278,5 +328,5 @@ SCENARIOS: dict[str, Scenario] = {
     "rewrite through the tree": Scenario(_rewritten, is_one=False, written=("kept/large", REWRITTEN)),
     "salvage": Scenario(_nothing, _dying, dies=True, is_one=False),
     "recover": Scenario(_recover, _lost, is_one=False),
-    "lose": Scenario(lambda store: void(store.intake.lose(b"bytes", None, "bytes", "a test")), is_one=False),
+    "lose": Scenario(_lose, is_one=False),
 }

@@ -6,6 +6,8 @@ be done again to its end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.crash.bench import Bench
@@ -14,11 +16,13 @@ from tests.crash.judging import run_cuts
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_killed_at_any_step_it_has_done_whole_transactions(bench: Bench, name: str) -> None:
-    run_cuts(bench, name, all_of_them=False)
+def test_killed_at_any_step_it_has_done_whole_transactions(
+    bench: Bench, name: str, figures: Callable[[str], None]
+) -> None:
+    figures(run_cuts(bench, name, all_of_them=False))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_killed_each_time_a_step_is_taken(bench: Bench, name: str) -> None:
-    run_cuts(bench, name, all_of_them=True)
+def test_killed_each_time_a_step_is_taken(bench: Bench, name: str, figures: Callable[[str], None]) -> None:
+    figures(run_cuts(bench, name, all_of_them=True))

@@ -14,6 +14,7 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import NoSpace, NotFound, SpellError
+from llmspellfs.service.outgoing import replacing
 from tests.crash.small_disk import MIB, SmallDisk, ext4, tmpfs
 from tests.mount.conftest import needs_fuse
 from tests.mount.live import Mounted
@@ -228,6 +229,17 @@ def test_a_disk_without_inodes_refuses_and_can_be_emptied(few_inodes: SmallDisk)
         file.unlink()
 
 
+@pytest.mark.parametrize("is_private", [False, True])
+def test_what_leaves_for_a_full_disk_leaves_nothing_there_and_names_it(tmp_path: Path, is_private: bool) -> None:
+    with tmpfs(tmp_path / "disk", MIB) as disk:
+        target = disk.path / "out"
+        with pytest.raises(OSError, match="No space left on device") as caught, \
+                replacing(str(target), is_private=is_private) as file:  # fmt: skip
+            file.writelines([bytes(MIB), b"more"])
+        assert caught.value.filename == str(target)
+        assert list(disk.path.iterdir()) == []
+
+
 @pytest.mark.mount
 @needs_fuse
 def test_tools_on_a_full_mount_fail_wholly_and_rm_goes_on(tmp_path: Path) -> None:
@@ -243,10 +255,10 @@ def test_tools_on_a_full_mount_fail_wholly_and_rm_goes_on(tmp_path: Path) -> Non
             mounted.umount()
         finally:
             mounted.end()
+        mounted.check(is_whole=True)
         with mounted.open() as store:
-            assert store.upkeep.fsck().problems == ()
             for item in store.upkeep.lost():
-                assert store.upkeep.read_lost(item.id)
+                assert b"".join(store.upkeep.read_lost(item.id))
 
 
 SCRIPTS = {

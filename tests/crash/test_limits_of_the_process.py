@@ -124,5 +124,4 @@ def test_a_daemon_without_descriptors_refuses_and_goes_on(tmp_path: Path) -> Non
         assert refused
     finally:
         mounted.end()
-    with mounted.open() as store:
-        assert store.upkeep.fsck().problems == ()
+    mounted.check(is_whole=True)

@@ -5,7 +5,6 @@ A round that fails names its seed; `LLMSPELLFS_SEED` in the environment begins w
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import Counter
@@ -16,14 +15,11 @@ import pytest
 
 from tests.crash.mount_rounds import Rounds
 from tests.mount.conftest import needs_fuse
+from tests.seeds import first_seed
 
 _ROUNDS_OF_A_STORE = 20
 _LEAST = 200
 pytestmark = [pytest.mark.mount, needs_fuse]
-
-
-def first_seed() -> int:
-    return int(os.environ.get("LLMSPELLFS_SEED", int(time.time()) % 10**6 * 1000))
 
 
 def run_rounds(base: Path, seeds: range) -> Counter[str]:

@@ -23,6 +23,7 @@ from blake3 import blake3
 from llmspellfs import open_store
 from llmspellfs.config import Config
 from llmspellfs.service.batches import NewArtifact
+from llmspellfs.storage.destination import Destination
 from tests.crash.recorder import Marker
 from tests.tree.trees import Walker, close, write
 
@@ -123,15 +124,17 @@ def forget(bench: Bench) -> None:
     """Have content go: garbage in two passes, and a purge."""
     store, ledger = bench.store, bench.ledger
     bench.put("kept", content("shared", 500 * KIB))
-    bench.put("gone", content("gone", 400 * KIB))
     word = "marmalade" * 3
     with ledger.will(secret=(secret := content("secret", 300 * KIB))):
         store.artifacts.put("s", "secret", secret, description=word)
     bench.save()
+    bench.put("gone", content("gone", 400 * KIB))  # no checkpoint has it, which would keep it
+    store.sync()
+    ledger.durable()
     with ledger.will(gone=None):
         store.artifacts.delete("s", "gone")
     bench.ahead += 40 * 24 * HOUR
-    store.upkeep.gc()
+    assert store.upkeep.gc().condemned
     bench.put("back", content("gone", 400 * KIB))
     bench.put("new", content("new", 450 * KIB))
     bench.ahead += 2 * HOUR
@@ -141,9 +144,9 @@ def forget(bench: Bench) -> None:
     with ledger.will(back=None):
         store.artifacts.delete("s", "back")
     bench.ahead += 40 * 24 * HOUR
-    store.upkeep.gc(grace_seconds=0)
+    assert store.upkeep.gc(grace_seconds=0).condemned
     bench.ahead += 2 * HOUR
-    store.upkeep.gc(grace_seconds=0)
+    assert store.upkeep.gc(grace_seconds=0).removed
     bench.put("again", content("gone", 400 * KIB))
     bench.save()
     with ledger.will(secret=None):
@@ -223,7 +226,7 @@ def salvage(bench: Bench) -> None:
     if (child := os.fork()) == 0:
         with open_store(path, config=Config()) as store:
             session = store.sessions.get("s").id
-            file = store.intake.spool_file(session, "found")
+            file = store.intake.spool_file(Destination(session, "found"))
             os.write(file.fd, content("found", 300 * KIB))
             os._exit(0)
     os.waitpid(child, 0)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.mount.live import wait_for
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,18 +27,21 @@ class FakeMount:
         self.path = base / "mnt"
         self.path.mkdir()
         self.journal = base / "journal"
+        self.gate = base / "gate"
+        self.gate.mkdir()
+        (self.gate / "shut").touch()
         self.log = base / "log"
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
         }
-        command = [sys.executable, str(FAKE), str(self.path), options, str(self.journal)]
+        command = [sys.executable, str(FAKE), str(self.path), options, str(self.journal), str(self.gate)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=environment, stderr=log)
         self._wait()
 
     def _wait(self) -> None:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while not os.path.ismount(self.path):
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < give_up
@@ -45,10 +50,19 @@ class FakeMount:
     def asked(self) -> list[str]:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 
+    def wait_for_slow(self, count: int) -> None:
+        """Return once *count* slow reads have come in, which go on until `let_go`."""
+        wait_for(lambda: len(os.listdir(self.gate)) > count, lambda: os.listdir(self.gate))
+
+    def let_go(self) -> None:
+        """Have the slow reads answered, those too that come yet."""
+        (self.gate / "shut").unlink(missing_ok=True)
+
     def end(self) -> None:
+        self.let_go()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)
         subprocess.run(["fusermount", "-u", "-z", "-q", str(self.path)], check=False)
 
 

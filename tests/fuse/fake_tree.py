@@ -1,7 +1,8 @@
-"""A tree in memory, simple enough to be seen to be right: `fake_tree.py MOUNTPOINT [OPTIONS [JOURNAL]]`.
+"""A tree in memory, simple enough to be seen to be right: `fake_tree.py MOUNTPOINT [OPTIONS [JOURNAL [GATE]]]`.
 
-A file called "trap-error" makes it raise something unforeseen; content that begins with SLOW takes two
-seconds to read, and such that begins with FROZEN cannot be flushed.
+A file called "trap-error" makes it raise something unforeseen; content that begins with SLOW takes as long to read as
+there is a file "shut" in the folder GATE, where each such read leaves a file; and such that begins with FROZEN cannot
+be flushed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _numbers = itertools.count(1)
+_reads = itertools.count(1)
+_MOST_SECONDS = 60.0
+"""How long a slow read takes where nobody opens its gate."""
 
 
 class Node:
@@ -64,17 +68,24 @@ class Open:
     direct_io = False
     keep_cache = False
 
-    def __init__(self, node: Node, *, append: bool) -> None:
+    def __init__(self, node: Node, *, append: bool, gate: str) -> None:
         self.node = node
         self.append = append
+        self.gate = gate
 
     def read_into(self, view: memoryview, offset: int) -> int:
         data = self.node.data
         if data.startswith(b"SLOW"):
-            time.sleep(2)
+            self.wait()
         length = max(0, min(len(view), len(data) - offset))
         view[:length] = memoryview(data)[offset : offset + length]
         return length
+
+    def wait(self) -> None:
+        give_up = time.monotonic() + _MOST_SECONDS
+        with open(f"{self.gate}/{next(_reads)}", "w", encoding="utf-8"):
+            while os.path.exists(f"{self.gate}/shut") and time.monotonic() < give_up:
+                time.sleep(0.01)
 
     def write(self, view: memoryview, offset: int) -> int:
         data = self.node.data
@@ -100,10 +111,11 @@ class Open:
 
 
 class FakeTree:
-    def __init__(self, journal: str | None = None) -> None:
+    def __init__(self, journal: str | None = None, gate: str = "") -> None:
         self.root = Node(stat.S_IFDIR | 0o755, Caller(os.getuid(), os.getgid(), 0))
         self.limbo: dict[str, Node] = {}
         self.journal = journal
+        self.gate = gate
 
     def note(self, line: str) -> None:
         if self.journal:
@@ -203,10 +215,10 @@ class FakeTree:
         node = self.find(path)
         if flags & os.O_TRUNC:
             node.resize(0)
-        return Open(node, append=bool(flags & os.O_APPEND))
+        return Open(node, append=bool(flags & os.O_APPEND), gate=self.gate)
 
     def create(self, path: str, flags: int, mode: int, caller: Caller) -> Handle:
-        return Open(self._make(path, stat.S_IFREG | mode, caller), append=False)
+        return Open(self._make(path, stat.S_IFREG | mode, caller), append=False, gate=self.gate)
 
     def permit(self, path: str, caller: Caller, bits: int) -> None:
         """Let everybody do everything."""
@@ -237,13 +249,13 @@ class FakeTree:
         self.note("destroy")
 
 
-def main(mountpoint: str, options: str = "", journal: str = "") -> None:
+def main(mountpoint: str, options: str = "", journal: str = "", gate: str = "") -> None:
     from llmspellfs.fuse.mount import Mount, hold_signals
     from llmspellfs.fuse.options import parse_options
 
     hold_signals()
     threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()  # must not get the signals
-    tree: TreeApi = FakeTree(journal or None)
+    tree: TreeApi = FakeTree(journal or None, gate)
     words = dict(word.split("=") for word in options.split(",") if word)
     mount = Mount(tree, mountpoint, parse_options(words)[0])
     mount.start()

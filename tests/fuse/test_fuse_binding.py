@@ -226,17 +226,18 @@ def test_statvfs_is_the_trees(mnt: Path) -> None:
     assert (found.f_files, found.f_ffree, found.f_namemax) == (700, 600, 255)
 
 
-def test_a_slow_operation_delays_only_its_caller(mnt: Path) -> None:
+def test_a_slow_operation_delays_only_its_caller(fake: FakeMount) -> None:
+    mnt = fake.path
     for number in range(3):
         (mnt / f"slow{number}").write_bytes(b"SLOW")
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         slow = [pool.submit((mnt / f"slow{number}").read_bytes) for number in range(3)]
-        time.sleep(0.2)
-        start = time.monotonic()
+        fake.wait_for_slow(3)
         (mnt / "quick").write_bytes(b"quick")
         (mnt / "slow0").rename(mnt / "elsewhere")
         assert sorted(os.listdir(mnt)) == ["elsewhere", "quick", "slow1", "slow2"]
-        assert time.monotonic() - start < 1
+        assert not any(future.done() for future in slow)
+        fake.let_go()
         assert {future.result() for future in slow} == {b"SLOW"}
 
 
@@ -253,7 +254,7 @@ def test_many_threads_at_once(mnt: Path) -> None:
 def test_an_unmount_ends_the_process_after_destroy(fake: FakeMount) -> None:
     (fake.path / "a").touch()
     subprocess.run(["fusermount", "-u", str(fake.path)], check=True)
-    assert fake.process.wait(10) == 0
+    assert fake.process.wait(60) == 0
     assert fake.asked() == ["destroy"]
 
 
@@ -263,8 +264,8 @@ def test_a_signal_ends_a_mount_in_use(fake: FakeMount, number: signal.Signals) -
     os.write(descriptor, b"x")
     start = time.monotonic()
     fake.process.send_signal(number)
-    assert fake.process.wait(10) == 0
-    assert time.monotonic() - start < 2
+    assert fake.process.wait(60) == 0
+    assert time.monotonic() - start < 20
     assert fake.asked() == ["destroy"]
     assert not os.path.ismount(fake.path)
     assert _code(lambda: os.write(descriptor, b"y")) == errno.ENOTCONN
@@ -276,10 +277,13 @@ def test_a_signal_lets_a_slow_operation_finish(fake: FakeMount) -> None:
     descriptor = os.open(fake.path / "slow", os.O_RDONLY)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         slow = pool.submit(os.pread, descriptor, 4, 0)
-        time.sleep(0.2)
+        fake.wait_for_slow(1)
         fake.process.terminate()
+        time.sleep(0.2)
+        assert not slow.done()
+        fake.let_go()
         assert slow.result() == b"SLOW"
-    assert fake.process.wait(10) == 0
+    assert fake.process.wait(60) == 0
     assert fake.asked()[-1] == "destroy"
     assert _code(lambda: os.close(descriptor)) == errno.ENOTCONN
 

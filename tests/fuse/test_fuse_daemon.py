@@ -41,7 +41,7 @@ def mnt(tmp_path: Path) -> Iterator[Path]:
 
 
 def _ended(process: int) -> bool:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
         if os.waitpid(process, os.WNOHANG)[0]:
             return True
@@ -122,7 +122,7 @@ def test_a_dead_mount_can_be_stopped(store: Path, mnt: Path) -> None:
 
 def test_a_mount_in_use_stays(store: Path, mnt: Path) -> None:
     daemon.start(store, mnt)
-    user = subprocess.Popen(["sleep", "60"], cwd=mnt)
+    user = subprocess.Popen(["sleep", "600"], cwd=mnt)
     try:
         with pytest.raises(MountFailed, match=rf"busy: in use by sleep \({user.pid}\)"):
             daemon.stop(mnt)
@@ -137,13 +137,13 @@ def test_foreground_stays_until_unmounted(store: Path, mnt: Path) -> None:
     code = "import sys; from llmspellfs.fuse import daemon; daemon.start(*sys.argv[1:], foreground=True)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     process = subprocess.Popen([sys.executable, "-c", code, str(store), str(mnt)], env=environment)
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while mounted_kind(str(mnt)) is None and time.monotonic() < give_up:
         time.sleep(0.05)
     assert "sessions" in os.listdir(mnt)
     assert daemon_of(str(mnt)) == process.pid
     daemon.stop(mnt)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 def _refused(store: Path, mnt: Path, reason: str) -> None:

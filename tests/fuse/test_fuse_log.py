@@ -73,3 +73,22 @@ for n in range(2): logger.info('another')
 def test_what_is_said_again_later_is_written_again(tmp_path: Path) -> None:
     text = logged(tmp_path, "for n in range(5): logger.error('the same')", repeat_seconds=0)
     assert text.count("the same") == 5
+
+
+def test_a_line_that_a_full_disk_has_cut_does_not_swallow_the_beginning_of_the_next(tmp_path: Path) -> None:
+    lines = """
+import resource
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+logger.error('first')
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.fstat(2).st_size + 5, most))
+logger.error('cut')
+logger.error('lost')
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+logger.error('next')
+logger.error('last')
+"""
+    first, cut, *rest = logged(tmp_path, lines).splitlines()
+    assert first.endswith("a: first")
+    assert len(cut) == 5
+    assert first.startswith(cut)
+    assert [line.split("a: ", 1)[1] for line in rest] == ["next", "last"]

@@ -145,7 +145,7 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_daemon_is_known_by_its_command_line_alone() -> None:
     words = [
         "-c",
-        "import time; time.sleep(60)",
+        "import time; time.sleep(600)",
         "-m",
         "llmspellfs.fuse.daemon",
         "/a place",
@@ -155,7 +155,7 @@ def test_a_daemon_is_known_by_its_command_line_alone() -> None:
     ]
     with subprocess.Popen([sys.executable, *words]) as process:
         try:
-            give_up = time.monotonic() + 10
+            give_up = time.monotonic() + 60
             while not (found := [daemon for daemon in daemons() if daemon.pid == process.pid]):
                 assert time.monotonic() < give_up
             (daemon,) = found

@@ -20,6 +20,7 @@ from hypothesis.strategies import SearchStrategy
 
 from llmspellfs.errors import SpellError
 from llmspellfs.fuse.errno import ERRNOS
+from tests.seeds import first_seed
 
 BOUND = 20.0
 """Seconds; generous, since machines are shared."""
@@ -28,14 +29,29 @@ GROWTH = 48 << 20
 SHORT, BATCH, WARM = 150, 400, 800
 
 
+def resident(process: int) -> int:
+    """Return how much memory *process* has."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def settled(process: int) -> int:
+    """Return how much memory *process* has when what it was given last is done: the least within some seconds."""
+    least = resident(process)
+    for _ in range(30):
+        time.sleep(0.1)
+        least = min(least, resident(process))
+    return least
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is fuzzed: examples of *examples*, given to what *make*(folder) makes."""
+    """What is fuzzed: examples of *examples*, given to what *make*(folder) makes; *process*(folder) may not grow."""
 
     name: str
     examples: SearchStrategy[Any]
     make: Callable[[Path], AbstractContextManager[Callable[[Any], object]]]
     short: int = SHORT
+    process: Callable[[Path], int] = lambda _: os.getpid()
 
 
 class Driver:
@@ -84,11 +100,6 @@ def check_refusal(error: Exception) -> None:
         assert error.errno, error
 
 
-def resident() -> int:
-    """Return how much memory this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def short(target: Target, folder: Path) -> Driver:
     with target.make(folder) as call:
         driver = Driver(target, call)
@@ -96,13 +107,18 @@ def short(target: Target, folder: Path) -> Driver:
     return driver
 
 
-def soak(target: Target, folder: Path, seconds: float) -> tuple[Driver, int]:
-    """Run *target* for *seconds*; return how it went, and how many bytes it has grown by since it was warm."""
+def soak(target: Target, folder: Path, seconds: float) -> tuple[Driver, str]:
+    """Run *target* for *seconds*, fail where it has grown since it was warm; return how it went, and that as words."""
     with target.make(folder) as call:
-        driver, end, number, warm = Driver(target, call), time.monotonic() + seconds, 1, 0
+        driver, end, number, warm = Driver(target, call), time.monotonic() + seconds, first_seed(), 0
+        print(f"fuzz {target.name}: seeds from {number + 1}", flush=True)
         while time.monotonic() < end:
             number += 1
             driver.some(min(BATCH, max(target.short, 10)), number)
             if not warm and driver.executed >= min(WARM, 4 * target.short):
-                warm = resident()
-    return driver, resident() - warm if warm else 0
+                warm = resident(target.process(folder))
+        grown = settled(target.process(folder)) - warm
+    assert warm, f"{driver.executed} executions are too few for it to be warm: growth cannot be told"
+    assert grown < GROWTH, f"grown by {grown >> 10} KiB"
+    said = f"{driver.executed} executions, {driver.refused} refused, slowest {driver.slowest:.2f} s"
+    return driver, f"{said}, grown by {grown >> 10} KiB, seeds up to {number}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz.harness import GROWTH, Target, short, soak
+from tests.fuzz.harness import Target, short, soak
 from tests.fuzz.targets import TARGETS
 
 SECONDS = float(os.environ.get("LLMSPELLFS_SOAK_SECONDS", "60"))
@@ -22,10 +23,7 @@ def test_no_input_ends_in_anything_but_an_answer_or_a_refusal(target: Target, tm
 @pytest.mark.soak
 @pytest.mark.timeout(SECONDS * 2 + 300)
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_hours_of_input_end_in_nothing_else_and_nothing_grows(target: Target, tmp_path: Path) -> None:
-    driver, grown = soak(target, tmp_path, SECONDS)
-    print(
-        f"fuzz {target.name}: {driver.executed} executions, {driver.refused} refused, slowest {driver.slowest:.2f} s,"
-        f" grown by {grown >> 10} KiB"
-    )
-    assert grown < GROWTH
+def test_hours_of_input_end_in_nothing_else_and_nothing_grows(
+    target: Target, tmp_path: Path, figures: Callable[[str], None]
+) -> None:
+    figures(soak(target, tmp_path, SECONDS)[1])

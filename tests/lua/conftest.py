@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
@@ -11,11 +12,21 @@ from llmspellfs import Store, open_store
 from llmspellfs.lua.runtime import Script
 
 Run = Callable[..., str]
+_TICKS_NS = 20_000_000
+
+
+def a_moment_ago_ns() -> int:
+    """Return the time of a store that scripts ask about what they have just done, up to `os.time()`.
+
+    That tells whole seconds by a clock of the system that goes by ticks of up to 10 ms; stores have a finer one, of
+    which the next second may have begun before.
+    """
+    return time.time_ns() - _TICKS_NS
 
 
 @pytest.fixture
 def spell_store() -> Iterator[Store]:
-    with open_store(backend="memory") as store:
+    with open_store(backend="memory", now=a_moment_ago_ns) as store:
         yield store
         assert store.upkeep.fsck().ok
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from llmspellfs import open_store
 from llmspellfs.config import load_config
 from llmspellfs.errors import ScriptFailed
 from llmspellfs.lua.runtime import Script
+from tests.lua.conftest import a_moment_ago_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +234,7 @@ def back() -> list[int]:
 @pytest.fixture
 def aged_store(back: list[int]) -> Iterator[Store]:
     day_ns = 86_400 * 10**9
-    with open_store(backend="memory", now=lambda: time.time_ns() - back[0] * day_ns) as store:
+    with open_store(backend="memory", now=lambda: a_moment_ago_ns() - back[0] * day_ns) as store:
         yield store
         assert store.upkeep.fsck().ok
 

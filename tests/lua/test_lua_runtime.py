@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
 
 from llmspellfs.errors import NotFound, ScriptFailed
+from llmspellfs.lua.console import Console
+from llmspellfs.lua.limits import Bounds
 from llmspellfs.lua.runtime import Script
 
 if TYPE_CHECKING:
@@ -69,3 +73,28 @@ def test_two_scripts_run_at_once_on_one_store(spell_store: Store) -> None:
     for thread in threads:
         thread.join()
     assert len(spell_store.artifacts.list("shared")) == 80
+
+
+LEFT_BEHIND = """
+local s = Session.create({name = "s"})
+Event.subscribe("*", function(event) kept = event end)
+Hook.register("before:artifact.stored", function(about) kept = about end)
+co = coroutine.wrap(function() for each in pairs({s}) do coroutine.yield(each) end end)
+co()
+Artifact.store(s, "tool_result", "a", "x", {custom = {n = 1}})
+pcall(Session.get, {})
+error("not caught")
+"""
+
+
+@pytest.mark.parametrize("make", [Script, partial(Script, bounds=Bounds()), partial(Script, record=True), Console])
+def test_nothing_of_a_script_stays_when_it_goes(spell_store: Store, make: Callable[..., Script]) -> None:
+    def in_lua() -> int:
+        gc.collect()
+        gc.collect()  # what Lua has let go of in the first
+        return sum(type(each).__name__ in {"_LuaFunction", "_LuaTable", "_LuaThread"} for each in gc.get_objects())
+
+    before = in_lua()
+    with pytest.raises(ScriptFailed, match="not caught"):
+        make(spell_store, stdout=BytesIO()).run_code(LEFT_BEHIND)
+    assert in_lua() == before

@@ -27,7 +27,7 @@ def test_a_time_compares_with_and_subtracts_from_numbers(run: Run) -> None:
     """)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(st.integers(-(2**34), 2**37))
 def test_a_time_in_lua_is_the_moment_it_says(spell_store: Store, second: int) -> None:
     script = Script(spell_store)

@@ -132,7 +132,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(VALUES)
 def test_json_text_goes_through_lua_and_stays_the_same(spell_store: Store, value: object) -> None:
     functions = _functions(spell_store)

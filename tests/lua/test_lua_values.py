@@ -49,7 +49,7 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(TEXT, JSON, max_size=4) | st.lists(JSON, max_size=4))
 def test_what_json_can_say_survives_lua_with_its_types(values: Values, value: object) -> None:
     assert same(values.from_lua(values.to_lua(value), "value"), value)

@@ -131,7 +131,7 @@ def test_what_is_wrong_in_a_rule_is_told_with_its_key(elsewhere: Path, rule: str
         (TABLE + "storage_backend = 'floppy'", "storage_backend: expected one of memory, sqlite, sled"),
         ("runtime = 7", "runtime: expected a table"),
         ("[runtime]\nsessions = []", "runtime.sessions: expected a table"),
-        ("[", "file: not TOML"),
+        ("[", "not TOML"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_and_key(elsewhere: Path, text: str, says: str) -> None:
@@ -140,6 +140,24 @@ def test_what_is_wrong_is_told_with_file_and_key(elsewhere: Path, text: str, say
         load_config(path)
     assert caught.value.message.startswith(f"{path}: ")
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("runtime.session", "[runtime.session] is not read: is [runtime.sessions] meant?"),
+        ("runtimes.sessions", "[runtimes] is not read: is [runtime] meant?"),
+        ("runtime.providers", None),
+        ("build", None),
+    ],
+)
+def test_a_table_whose_name_is_nearly_that_of_ours_is_warned_of(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture, table: str, says: str | None
+) -> None:
+    path = write(elsewhere / "near.toml", f"[{table}]\nmax_sessions = 1\n")
+    assert load_config(path).max_sessions == 0
+    load_config(path)
+    assert [record.getMessage() for record in caplog.records] == ([] if says is None else [f"{path}: the table {says}"])
 
 
 def test_a_file_that_cannot_be_read_is_told(elsewhere: Path) -> None:

@@ -92,12 +92,13 @@ def test_a_full_disk_fails_the_writer_and_the_mount_goes_on(small: Small) -> Non
     assert sorted(os.listdir(s)) == ["after", "before", "large"]
 
 
-def test_what_a_full_disk_refuses_at_close_is_in_lost_and_found(small: Small) -> None:
+@pytest.mark.parametrize("spare", [MIB, 0])
+def test_what_a_full_disk_refuses_at_close_is_in_lost_and_found(small: Small, spare: int) -> None:
     s = small.session("s")
     content = os.urandom(6 * MIB)
     descriptor = os.open(s / "f", os.O_CREAT | os.O_WRONLY)
     os.write(descriptor, content)
-    small.fill(MIB)
+    small.fill(spare)
     small.may_fail = True
     with refused(errno.ENOSPC):
         os.close(descriptor)
@@ -115,7 +116,7 @@ def test_on_a_full_disk_every_change_is_refused_and_every_read_works(small: Smal
     small.fill(0)
     small.may_fail = True
     changes: Calls = (
-        lambda: write_all(s / "new", b"x" * 100_000),
+        lambda: write_all(s / "new", os.urandom(100_000)),
         lambda: write_all(s / "f", os.urandom(100_000)),
         lambda: make_folders(s, 2000),
     )

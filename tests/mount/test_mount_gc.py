@@ -16,7 +16,7 @@ from tests.mount.live import Mounted
 from tests.service import collecting_stress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 4.0
@@ -32,7 +32,7 @@ def forgetful(tmp_path: Path) -> Iterator[Mounted]:
     mounted.check(is_whole=True)
 
 
-def test_what_a_mount_acknowledged_outlives_collections(forgetful: Mounted) -> None:
+def test_what_a_mount_acknowledged_outlives_collections(forgetful: Mounted, figures: Callable[[str], None]) -> None:
     session, pool = forgetful.session("s"), collecting_stress.contents()
     (session / "kept").write_bytes(pool[0])
     words = ("collect", str(forgetful.store), str(SECONDS), "0")
@@ -54,6 +54,6 @@ def test_what_a_mount_acknowledged_outlives_collections(forgetful: Mounted) -> N
             number += 1
     out, _ = collector.communicate(timeout=120)
     assert collector.returncode == 0
-    figures = json.loads(out)
-    assert figures["files"] > 0
-    print(f"{number} files written and read back, {figures}")
+    collected = json.loads(out)
+    assert collected["files"] > 0
+    figures(f"{number} files written and read back, {collected}")

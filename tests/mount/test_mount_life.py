@@ -19,35 +19,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmspellfs.fuse.mountpoint import mounted_kind
-from tests.mount.live import Mounted, events, is_over, refused, stored, wait_for
+from tests.mount.live import Mounted, events, is_over, refused, store_locked, stored, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-HOLDER = """
-import sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-time.sleep(float(sys.argv[2]))
-db.execute("ROLLBACK")
-"""
-
-
-@pytest.fixture
-def write_lock(live: Mounted) -> Callable[[float], subprocess.Popen[bytes]]:
-    """Has another process hold the index's write lock for some seconds."""
-
-    def hold(seconds: float) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(live.store / "index.db"), str(seconds)], stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"held\n"
-        process.stdout.close()
-        return process
-
-    return hold
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -56,9 +31,7 @@ def _timed(call: Callable[[], object]) -> float:
     return time.monotonic() - begin
 
 
-def test_a_held_write_lock_delays_writers_only(
-    live: Mounted, s: Path, write_lock: Callable[[float], subprocess.Popen[bytes]]
-) -> None:
+def test_a_held_write_lock_delays_writers_only(live: Mounted, s: Path) -> None:
     other = live.session(s.name + "-2")
     (s / "f").write_text("content")
     (other / "g").write_text("x")
@@ -67,16 +40,16 @@ def test_a_held_write_lock_delays_writers_only(
     draft = os.open(other / "draft", os.O_CREAT | os.O_WRONLY)
     os.write(draft, b"x")
     os.fsync(draft)
-    holder = write_lock(3)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, contextlib.ExitStack() as held:
+        held.enter_context(store_locked(live))
         os.close(draft)
         waiting: list[concurrent.futures.Future[Any]] = [
             pool.submit((s / "d").mkdir),
             pool.submit((s / "new").write_text, "waits"),
         ]
         time.sleep(0.2)
-        took = {
-            name: _timed(call)
+        took = {  # what waits by itself does so each time, what a busy machine holds up does not
+            name: min(_timed(call) for _ in range(3))
             for name, call in {
                 "ls elsewhere": lambda: os.listdir(other),
                 "ls of all": lambda: list(os.scandir(live.sessions)),
@@ -97,30 +70,28 @@ def test_a_held_write_lock_delays_writers_only(
         assert not any(future.done() for future in waiting), str(took)
         assert max(took.values()) < 1, took
         assert sum(took.values()) < 2, took
-        holder.wait()
+        held.close()
         for future in waiting:
-            future.result(timeout=10)
+            future.result(timeout=60)
     assert (s / "new").read_text() == "waits"
     assert (s / "d").is_dir()
 
 
-def test_a_slow_close_does_not_hold_up_a_rename_of_its_session(
-    live: Mounted, s: Path, write_lock: Callable[[float], subprocess.Popen[bytes]]
-) -> None:
+def test_a_slow_close_does_not_hold_up_a_rename_of_its_session(live: Mounted, s: Path) -> None:
     other = live.session(s.name + "-2")
     kept = os.open(s / "f", os.O_CREAT | os.O_WRONLY)
     os.write(kept, b"x")
-    holder = write_lock(1.5)
     closing = threading.Thread(target=os.close, args=(kept,))
     renaming = threading.Thread(target=os.rename, args=(s, live.sessions / f"{s.name}-3"))
-    closing.start()
-    time.sleep(0.1)
-    renaming.start()
-    time.sleep(0.1)
-    assert _timed(lambda: os.listdir(other)) < 0.5
-    holder.wait()
-    closing.join(10)
-    renaming.join(10)
+    with store_locked(live):
+        closing.start()
+        time.sleep(0.1)
+        renaming.start()
+        time.sleep(0.1)
+        assert min(_timed(lambda: os.listdir(other)) for _ in range(3)) < 0.5
+        assert closing.is_alive()
+    closing.join(60)
+    renaming.join(60)
     assert (live.sessions / f"{s.name}-3" / "f").read_bytes() == b"x"
 
 
@@ -236,11 +207,7 @@ def test_a_lazy_unmount_serves_what_is_open_to_its_close(own: Mounted, command: 
 def test_a_reboot_loses_nothing_that_was_closed(own: Mounted) -> None:
     own.mount()
     written = Written(own.session("s"))
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(own.store / "index.db"), "2"], stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with store_locked(own):
         written.begin()
         pid = own.pid
         os.kill(pid, signal.SIGTERM)  # has to wait for the lock before it can commit
@@ -260,7 +227,7 @@ def test_a_reboot_loses_nothing_that_was_closed(own: Mounted) -> None:
 def test_a_daemon_tells_its_manager_when_it_is_ready_and_when_it_ends(own: Mounted) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + f"llmspellfs-test-{os.getpid()}")
-        manager.settimeout(20)
+        manager.settimeout(60)
         own.environment["NOTIFY_SOCKET"] = f"@llmspellfs-test-{os.getpid()}"
         process = own.start("mount", "-f", str(own.path))
         assert manager.recv(100) == b"READY=1"
@@ -268,7 +235,7 @@ def test_a_daemon_tells_its_manager_when_it_is_ready_and_when_it_ends(own: Mount
         assert own.pid == process.pid
         process.send_signal(signal.SIGTERM)
         assert manager.recv(100) == b"STOPPING=1"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         own.mount()  # in the background there is nobody to tell
         own.umount()
         manager.settimeout(0)
@@ -363,6 +330,7 @@ with open_store(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.timeout(900)
 def test_four_doors_write_at_once_and_none_is_lost(own: Mounted, tmp_path: Path) -> None:
     own.mount()
     s = own.session("s")
@@ -389,7 +357,7 @@ end
         own.command("artifact", "put", "s", "-", "--name", name, stdin=name.replace("-", " "))
         own.command("session", "show", "s")
     for process, job in zip(processes, jobs, strict=True):
-        out, complaints = process.communicate(timeout=120)
+        out, complaints = process.communicate(timeout=240)
         assert (process.returncode, complaints) == (0, ""), (job, out, complaints)
     wanted = {f"{door}-{i}": f"{door} {i}" for door in ("one", "two", "lua", "api") for i in range(MANY)}
     wanted |= {name: name.replace("-", " ") for name in names}
@@ -420,6 +388,7 @@ def _disk_use(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mebibytes", [int(os.environ.get("LARGE_MEBIBYTES", "1024"))])
 def test_a_large_file_is_written_and_read_in_little_memory(own: Mounted, tmp_path: Path, mebibytes: int) -> None:
     """LARGE_MEBIBYTES in the environment makes it another size."""

@@ -155,7 +155,7 @@ def test_df_shows_the_quota_and_what_is_left_of_it(limited: Mounted) -> None:
 
 
 def test_idle_sessions_are_suspended_but_not_one_with_bytes_that_wait(tmp_path: Path) -> None:
-    mounted = Mounted(tmp_path, "session_timeout_seconds = 1\n")
+    mounted = Mounted(tmp_path, "session_timeout_seconds = 5\n")
     mounted.mount()
     try:
         busy, idle = mounted.session("busy"), mounted.session("idle")

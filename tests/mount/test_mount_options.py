@@ -177,7 +177,7 @@ def test_a_configuration_of_the_mounts_own(own: Mounted, tmp_path: Path) -> None
     own.umount()
     done = own.command("mount", str(own.path), "-o", f"config={tmp_path / 'none'}", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "none: file: No such file" in done.stderr
+    assert "none: No such file" in done.stderr
 
 
 @pytest.mark.parametrize("word", ["colour=red", "umask=8"])
@@ -233,7 +233,7 @@ class System:
         where = {"STORE": str(self.own.store), "MNT": str(self.own.path), "FSTAB": str(self.fstab)}
         done = subprocess.run(
             ["unshare", "-m", "sh", "-c", text], env={**os.environ, **where}, capture_output=True, text=True,
-            check=False, timeout=60,
+            check=False, timeout=240,
         )  # fmt: skip
         wait_for(lambda: daemon_of(str(self.own.path)) is None)
         assert not check or done.returncode == 0, done.stderr
@@ -283,7 +283,7 @@ def test_mount_8_learns_why_a_store_was_not_mounted(system: System) -> None:
 
 @needs_root
 def test_the_helper_mounts_in_another_name_space(own: Mounted) -> None:
-    with subprocess.Popen(["unshare", "-m", "sleep", "60"]) as holder:
+    with subprocess.Popen(["unshare", "-m", "sleep", "600"]) as holder:
         there = f"/proc/{holder.pid}/ns/mnt"
         try:
             wait_for(lambda: os.readlink(there) != os.readlink("/proc/self/ns/mnt"))

@@ -8,8 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,9 @@ def read_only(path: Path) -> None:
 
 def test_a_store_on_a_read_only_medium_mounts_read_only_and_says_so(medium: Mounted) -> None:
     read_only(medium.store.parent)
+    temporary = medium.path.with_name("temporary")
+    temporary.mkdir()
+    medium.environment["TMPDIR"] = str(temporary)
     said = medium.command("mount", str(medium.path))
     assert said.stdout == ""
     lines = said.stderr.splitlines()
@@ -105,7 +108,7 @@ def test_a_store_on_a_read_only_medium_mounts_read_only_and_says_so(medium: Moun
     with open(s / "a.txt", "rb") as file:
         os.fsync(file.fileno())
     medium.umount()
-    assert not list(Path(tempfile.gettempdir()).glob("llmspellfs-????????/index.db"))
+    assert list(temporary.iterdir()) == []
 
 
 def test_every_write_to_such_a_mount_is_erofs(medium: Mounted) -> None:
@@ -167,6 +170,24 @@ def test_commands_that_read_work_and_those_that_write_say_why_not(medium: Mounte
     assert snapshot(medium.store) == before
 
 
+def test_what_a_killed_process_left_in_the_spool_of_a_medium_is_told_by_fsck(medium: Mounted) -> None:
+    """Nobody can salvage it there."""
+    medium.mount()
+    with (medium.sessions / "desk/large").open("wb") as file:
+        file.write(LARGE * 20)
+        file.flush()
+        medium.kill()
+        with refused(errno.ENOTCONN, errno.ECONNABORTED):
+            os.fsync(file.fileno())
+        with suppress(OSError):
+            file.close()
+    medium.end()
+    read_only(medium.store.parent)
+    said = medium.command("fsck", "--json")
+    (note,) = [note for note in json.loads(said.stdout)["notes"] if note["kind"] == "spool"]
+    assert note["what"] == "its process is gone: the next to open salvages it"
+
+
 def snapshot(store: Path) -> dict[str, tuple[int, int]]:
     """Every file of the store's folder, with its size and time."""
     files = [path for path in store.rglob("*") if not path.is_symlink()]
@@ -205,8 +226,8 @@ def test_a_read_only_view_of_a_store_in_use_follows_its_writer(base: Path) -> No
                     for number in range(50):
                         store.artifacts.put("desk", "a.txt", content + str(number).encode())
                         if not number % 25:
-                            wait_for(lambda: text(view) == content + str(number).encode(), seconds=2)  # noqa: B023
-                wait_for(lambda: text(view) == content + b"49", seconds=2)  # noqa: B023
+                            wait_for(lambda: text(view) == content + str(number).encode())  # noqa: B023
+                wait_for(lambda: text(view) == content + b"49")  # noqa: B023
             with pytest.raises(ReadOnly):
                 view.artifacts.put("desk", "a.txt", b"x")
     finally:

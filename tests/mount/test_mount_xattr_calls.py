@@ -34,7 +34,7 @@ def sidecar(s: Path, change: dict[str, Any] | None = None) -> dict[str, Any]:
 
 def test_values_of_up_to_64_kib(live: Mounted, s: Path, f: Path) -> None:
     for path in (f, s):
-        for value in (os.urandom(KIB64), b"x" * KIB64, b"[" * KIB64, b'"' + b"x" * (KIB64 - 2) + b'"'):
+        for value in (b"\xff" + os.urandom(KIB64 - 1), b"x" * KIB64, b"[" * KIB64, b'"' + b"x" * (KIB64 - 2) + b'"'):
             os.setxattr(path, "user.big", value)
             assert os.getxattr(path, "user.big") == (value.strip(b'"') if value[:1] == b'"' else value)
         with refused(errno.E2BIG):

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 from tarfile import PAX_FORMAT, TarInfo
 from typing import Any
 
 from blake3 import blake3
 from zstandard import ZstdCompressor, ZstdDecompressor
 
-from llmspellfs import Store
+from llmspellfs import Store, open_store
+from llmspellfs.config import Config
 from llmspellfs.model.archive import Limits
+from llmspellfs.model.artifact import Ownership
 from llmspellfs.model.event import FIRST_PREV, line_hash, state_hash
 from llmspellfs.model.values import is_text
 from llmspellfs.service.arrival import new_entry, session_row
+from llmspellfs.service.paths import Place
 from llmspellfs.storage.archive import ArchiveReader
 
 Records = list[dict[str, Any]]
+BIG = Random(1).randbytes(1 << 20) * 3  # three chunks
+OWN = Ownership(0o750, os.getuid(), os.getgid())
 
 
 def export(store: Store, *refs: str, **how: Any) -> bytes:
@@ -27,6 +34,14 @@ def export(store: Store, *refs: str, **how: Any) -> bytes:
     out = io.BytesIO()
     store.archive.export(refs, out, **how)
     return out.getvalue()
+
+
+def export_one(session: str, name: str, content: bytes) -> bytes:
+    """Return the archive of a new *session* with one artifact."""
+    with open_store(backend="memory", config=Config()) as source:
+        source.sessions.create(session)
+        source.artifacts.put(session, name, content)
+        return export(source, session)
 
 
 def take(store: Store, archive: bytes, **how: Any) -> Any:
@@ -170,3 +185,29 @@ def joined(archives: list[bytes]) -> bytes:
 
 def _lines(records: Records) -> bytes:
     return b"".join(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n" for record in records)
+
+
+def fill(store: Store, clock: list[int]) -> str:
+    """Make a session with all that a session can have; return its id."""
+    made = store.sessions.create("q4", description="d\u00e9", tags=["t", "u"], metadata={"k": [1, 2.5, None]})
+    store.artifacts.put("q4", "a", b"one", tags=["x"], custom={"n": 1, "b": "\udcff"}, description="it")
+    store.artifacts.put("q4", "d/e/big", BIG)
+    clock[0] += 10**9 + 123
+    store.artifacts.put("q4", "a", b"two")
+    store.sessions.save("q4", label="first")
+    top = Place(made.sid, made.ino, "link")
+    store.entries.make_symlink(top, "../../etc/passwd", OWN)
+    store.entries.make_folder(Place(made.sid, made.ino, "empty"), OWN)
+    store.artifacts.delete("q4", "a")
+    store.artifacts.put("q4", "b", b"three")
+    clock[0] += 10**9 + 456
+    store.sessions.save("q4")
+    return made.id
+
+
+def dump(store: Store) -> tuple[list[Any], list[str], int]:
+    """Return what a refused import must leave as it was."""
+    with store.engine.index.snapshot() as db:
+        tables = ("session", "session_row", "entry", "event", "inode", "content", "chunk", "checkpoint", "numbering")
+        rows = [list(db.execute(f"SELECT * FROM {name} ORDER BY 1, 2")) for name in tables]
+    return rows, sorted(name for name, _ in store.engine.rooms.blobs.iterate()), len(store.sessions.list())

@@ -25,9 +25,11 @@ from llmspellfs.errors import (
     NotAllowed,
     NotFound,
     SpellError,
+    StoreBusy,
     TooLarge,
 )
 from llmspellfs.model.artifact import ArtifactId, Ownership
+from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.paths import Place
 
 OWN = Ownership(0o644, 1000, 1000)
@@ -538,3 +540,22 @@ def test_what_is_restored_has_the_name_it_had_even_where_its_folder_was_renamed(
     store.entries.rename(Place(session.sid, session.ino, "d"), Place(session.sid, session.ino, "e"))
     assert store.artifacts.restore("s", "d/a").name == "d/a"
     assert store.upkeep.fsck().ok
+
+
+@pytest.mark.parametrize("error", [StoreBusy(1), KeyboardInterrupt()])
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_what_was_staged_goes_when_the_commit_is_given_up(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch, error: BaseException, is_batch: bool
+) -> None:
+    store, content = sqlite_store, os.urandom(400_000)
+    store.sessions.create("s")
+
+    def given_up(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(store.engine, "write", given_up)
+    items = [NewArtifact("a", content)]
+    with pytest.raises(type(error)):
+        store.artifacts.put_many("s", items) if is_batch else store.artifacts.put("s", "a", content)
+    monkeypatch.undo()
+    assert list((store.path or Path()).glob("blobs/*/*")) == []

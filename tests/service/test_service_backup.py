@@ -21,8 +21,10 @@ from llmspellfs.config import Config
 from llmspellfs.errors import AlreadyExists, Corrupt, InvalidValue, NoSpace, NotSupported, SpellError, StoreUnusable
 from llmspellfs.service.backup import BackupReport
 from llmspellfs.service.restoring import restore_store
-from llmspellfs.storage import disk
+from llmspellfs.storage import disk, opening
+from llmspellfs.storage.building import begun
 from llmspellfs.storage.copying import SHARES
+from llmspellfs.storage.destination import Destination
 
 BIG = 2 << 20
 ROOT = Path(__file__).parents[2]
@@ -41,7 +43,7 @@ def filled(sqlite_store: Store) -> Store:
         sqlite_store.artifacts.put("s", f"d/small{number}", os.urandom(100))
     sqlite_store.artifacts.put("s", "big0", os.urandom(BIG))
     sqlite_store.sessions.save("s")
-    sqlite_store.intake.lose(b"lost bytes", None, "x", "for a test")
+    sqlite_store.intake.lose(b"lost bytes", Destination(None, "x"), "for a test")
     return sqlite_store
 
 
@@ -230,6 +232,35 @@ def test_a_chunk_that_is_harmed_in_the_store_does_not_come_into_a_backup(
     assert check(tmp_path / "b") == rows(filled)
 
 
+@pytest.mark.parametrize("hardlink", [True, False])
+def test_what_a_scrub_has_found_harmed_is_told_and_the_sound_copy_kept(
+    filled: Store, tmp_path: Path, *, hardlink: bool
+) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    path = harmed(path_of(filled), None)
+    sound = (tmp_path / "b/blobs" / path.name[:2] / path.name).read_bytes()
+    filled.upkeep.scrub()
+    for _ in range(2):
+        assert told(filled.upkeep.backup(tmp_path / "b", hardlink=hardlink)) == ((), (path.name,), (path.name,))
+        assert told(filled.upkeep.backup(tmp_path / "new", hardlink=hardlink)) == ((), (path.name,), ())
+        assert path.name not in blobs(tmp_path / "new")
+    assert (tmp_path / "b/blobs" / path.name[:2] / path.name).read_bytes() == sound
+    path.write_bytes(sound)
+    for name in ("b", "new"):  # it is read, whatever was noted of it
+        assert told(filled.upkeep.backup(tmp_path / name, hardlink=hardlink)) == ((), (), ())
+        check(tmp_path / name)
+
+
+def test_a_link_to_what_a_scrub_has_found_harmed_is_told(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    path = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
+    sound = path.read_bytes()
+    path.write_bytes(bytes([sound[0] ^ 1]) + sound[1:])  # in place: the link has the same bytes
+    filled.upkeep.scrub()
+    assert told(filled.upkeep.backup(tmp_path / "b")) == ((), (path.name,), ())
+    path.write_bytes(sound)
+
+
 def test_a_link_to_a_chunk_that_is_cut_is_told(filled: Store, tmp_path: Path) -> None:
     filled.upkeep.backup(tmp_path / "b")
     path = next(path for path in (path_of(filled) / "blobs").rglob("*") if path.is_file())
@@ -298,7 +329,7 @@ def test_no_chunk_is_missed_while_others_write_collect_and_purge(filled: Store, 
                     store.artifacts.put(f"w{number}", "a", content)
                     store.artifacts.purge(f"w{number}", "a")
                     if turn % 5 == 0:
-                        store.upkeep.gc(grace_seconds=0)
+                        store.upkeep.gc(grace_seconds=0, force=True)  # `filled` has another clock
         except BaseException as error:  # noqa: BLE001 - told by the test
             failures.append(error)
 
@@ -624,12 +655,53 @@ def test_a_restore_where_names_cannot_be_exchanged(
     filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.upkeep.backup(tmp_path / "b")
-    (tmp_path / "r").write_text("here before")
+    with open_store(tmp_path / "r", config=Config()) as other:
+        other.sessions.create("mine")
     monkeypatch.setattr(disk, "_exchanged", lambda first, second: False)
     aside = restore_store(tmp_path / "b", tmp_path / "r", force=True).moved_aside
     assert aside is not None
-    assert Path(aside).read_text() == "here before"
+    with open_store(aside, config=Config()) as other:
+        assert [session.name for session in other.sessions.list()] == ["mine"]
     assert check(tmp_path / "r") == rows(filled)
+
+
+@pytest.mark.parametrize("name", ["letters", "letters/one.txt"])
+def test_what_is_no_store_stays_where_it_is_by_force_too(filled: Store, tmp_path: Path, name: str) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    (tmp_path / "letters/blobs").mkdir(parents=True)
+    (tmp_path / "letters/one.txt").write_text("here before")
+    before = sorted(tmp_path.rglob("*"))
+    for force in (False, True):
+        with pytest.raises(StoreUnusable, match=r"not a folder|not empty, and no store: it has 'one.txt'"):
+            restore_store(tmp_path / "b", tmp_path / name, force=force)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("names", [(), ("index.db",), ("index.db", "opening.lock", "scrub.lock")])
+def test_a_store_that_has_lost_its_index_or_holds_other_files_is_moved_aside(
+    filled: Store, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    restore_store(tmp_path / "b", tmp_path / "r")
+    for name in names:
+        (tmp_path / "r" / name).unlink(missing_ok=True)
+    if not names:
+        (tmp_path / "r/notes.txt").write_text("mine")
+    aside = restore_store(tmp_path / "b", tmp_path / "r", force=True).moved_aside
+    assert aside is not None
+    assert blobs(Path(aside)) == blobs(tmp_path / "r")
+    assert os.path.exists(f"{aside}/notes.txt") is (not names)
+
+
+def test_a_place_that_somebody_fills_meanwhile_is_left_as_it_is(
+    filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upkeep.backup(tmp_path / "b")
+    (tmp_path / "r").mkdir()
+    At(monkeypatch, "restore.index", (tmp_path / "r/one.txt").touch)
+    with pytest.raises(StoreUnusable, match=r"it has 'one.txt'"):
+        restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    assert os.listdir(tmp_path / "r") == ["one.txt"]
 
 
 def test_a_store_made_in_the_place_meanwhile_is_not_replaced(
@@ -700,3 +772,55 @@ def test_a_disk_that_is_full_of_the_index_is_the_one_restored_to(filled: Store, 
             restore_store(tmp_path / "b", tmp_path / "r")
     finally:
         disk.hook = None
+
+
+def test_a_harmed_store_that_can_only_be_read_is_backed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s"
+    with open_store(path, config=Config()) as store:
+        store.sessions.create("s")
+        for number in range(3):
+            store.artifacts.put("s", f"n{number}", os.urandom(90_000))
+    one, two, _ = sorted(path.glob("blobs/*/*"))
+    one.unlink()
+    os.truncate(two, 100)
+    monkeypatch.setattr(opening, "_why_read_only", lambda place: "a test" if place == path else None)
+    with open_store(path, config=Config(), create=False) as store:
+        assert store.read_only == "a test"
+        assert told(store.upkeep.backup(tmp_path / "b")) == ((one.name,), (two.name,), ())
+    assert (tmp_path / "b" / "index.db").exists()
+
+
+def building(parent: Path) -> list[str]:
+    return sorted(file.name for file in parent.iterdir() if "restoring" in file.name)
+
+
+def restore_and_die(source: Path, target: Path) -> None:
+    """Restore *source* to *target* in a child that is killed once the index is there."""
+    pid = os.fork()
+    if not pid:
+        disk.hook = lambda name: os._exit(9) if name == "restore.fsync" else None
+        restore_store(source, target)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+
+def test_what_a_killed_restore_left_goes_with_the_next_to_that_place(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    restore_and_die(tmp_path / "b", tmp_path / "r")
+    assert len(building(tmp_path)) == 1
+    for name in (".other.restoring-00000000", ".r.restoring-mine", ".r.restoring-0000000g"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".r.restoring-11111111").symlink_to(tmp_path / "b")
+    kept = [".other.restoring-00000000", ".r.restoring-0000000g", ".r.restoring-11111111", ".r.restoring-mine"]
+    restore_store(tmp_path / "b", tmp_path / "r")
+    assert building(tmp_path) == kept
+    assert check(tmp_path / "r") == check(tmp_path / "b")
+
+
+def test_what_a_living_restore_makes_is_left_to_it(filled: Store, tmp_path: Path) -> None:
+    filled.upkeep.backup(tmp_path / "b", hardlink=False)
+    with begun(tmp_path / "r") as other:
+        restore_store(tmp_path / "b", tmp_path / "r")
+        assert os.path.isdir(other)
+    restore_store(tmp_path / "b", tmp_path / "r", force=True)
+    assert building(tmp_path) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -190,6 +191,21 @@ def test_a_bad_item_is_named_and_nothing_is_stored(what: str) -> None:
         with pytest.raises(kind, match=r"^item 3: "):
             store.artifacts.put_many("s", items)
         assert rows(store) == before
+
+
+@pytest.mark.parametrize("bad", [NewArtifact("", b""), NewArtifact("c", b"!" * 1_000_001)])
+def test_what_was_staged_of_a_batch_that_is_refused_goes_at_once(tmp_path: Path, bad: NewArtifact) -> None:
+    common = os.urandom(400_000)
+    with open_store(tmp_path / "store", config=Config(max_artifact_size=1_000_000)) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "there", common)
+        before = list((tmp_path / "store" / "blobs").glob("*/*"))
+        items = [NewArtifact("a", os.urandom(400_000)), NewArtifact("b", common), bad]
+        with pytest.raises(SpellError, match=r"^item 3: "):
+            store.artifacts.put_many("s", items)
+        assert list((tmp_path / "store" / "blobs").glob("*/*")) == before
+        store.artifacts.put_many("s", items[:2])
+        assert store.upkeep.fsck().problems == ()
 
 
 def test_a_batch_for_a_session_that_is_frozen_or_not_there_is_refused(store: Store) -> None:

@@ -10,10 +10,9 @@ import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config, Rule
-from llmspellfs.service import clearing
 from llmspellfs.storage import erasing, stale
 from llmspellfs.storage.index import Index
-from tests.service.test_service_purge import traces
+from tests.service.test_service_purge import purged_while_it_is_read, traces
 
 SEED = 5
 """One with which copies stay in the gaps of pages where nothing clears them."""
@@ -161,16 +160,32 @@ def test_one_run_of_retention_writes_the_index_anew_once(tmp_path: Path, monkeyp
         assert done == [1]
 
 
+@pytest.mark.parametrize("cut", ["unlinking.doomed", "end", "drop_words"])
+def test_a_run_of_retention_that_was_cut_is_ended_by_the_next_to_open(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with filled as store:
+        monkeypatch.setattr(f"llmspellfs.service.erasure.{cut}", dies)
+        with pytest.raises(KeyboardInterrupt):
+            purge(store, "retention")
+        monkeypatch.undo()
+        assert noted(store) > 0
+        path = store.path
+    with open_store(path) as store:
+        assert noted(store) == 0
+        assert traces(store, dead_words("retention")) == []
+        with store.engine.index.read() as db:
+            assert erasing.unfinished(db) == []
+
+
 def test_a_reader_that_holds_the_wal_has_the_index_written_anew_but_once(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = sqlite_store
-    monkeypatch.setattr(clearing, "WAL_PATIENCE", 0.05)
-    store.sessions.create("s")
-    store.artifacts.put("s", "doc", b"content")
-    with store.engine.index.snapshot() as db:
-        db.execute("SELECT * FROM entry").fetchall()
-        assert not store.artifacts.purge("s", "doc").is_ended
+    with purged_while_it_is_read(store, monkeypatch):
         assert noted(store) < 0
         monkeypatch.setattr(stale, "rewrite", None)
         store.upkeep.gc()

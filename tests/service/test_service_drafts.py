@@ -226,6 +226,7 @@ from llmspellfs.config import Config
 from llmspellfs.model.artifact import Attributes
 from llmspellfs.service.paths import Place
 from llmspellfs.service.versions import Given, Writer
+from llmspellfs.storage.destination import Destination
 store = open_store(sys.argv[1], config=Config())
 session = store.sessions.get("s")
 for name in ("new", "old"):
@@ -234,7 +235,7 @@ for name in ("new", "old"):
     staged = store.intake.stage(b"by the child " + name.encode())
     place = Place(session.sid, session.ino, name)
     store.entries.commit(place, staged, Given(), inode, Writer(store.intake.owner), known=known)
-file = store.intake.spool_file(session.id, "lost.txt")
+file = store.intake.spool_file(Destination(session.id, "lost.txt"))
 os.write(file.fd, b"not committed")
 print("ready", flush=True)
 sys.stdin.read()

@@ -13,6 +13,7 @@ from llmspellfs.config import Config
 from llmspellfs.errors import StoreUnusable
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.check_findings import FsckReport
+from llmspellfs.storage.destination import Destination
 from tests.crash import damage as harm
 
 
@@ -98,7 +99,7 @@ def test_versions_of_the_past_that_are_harmed_are_named(path: Path) -> None:
 def test_bytes_that_are_in_lost_and_found_are_put_back(path: Path) -> None:
     with open_store(path, config=Config()) as store:
         artifact = store.artifacts.get("work", "d/one.bin")
-        store.intake.lose(store.artifacts.read(artifact), artifact.session_id, "d/one.bin", "a copy")
+        store.intake.lose(store.artifacts.read(artifact), Destination(artifact.session_id, "d/one.bin"), "a copy")
     (blob,) = [file for file in harm.blobs(path) if file.name == artifact.content_hash]
     blob.unlink()
     report = harm.mended(path)
@@ -227,3 +228,19 @@ def test_a_batch_heals_harmed_contents_that_are_in_it(tmp_path: Path) -> None:
         store.artifacts.put_many("s", [NewArtifact("b", b"as it was"), NewArtifact("c", b"new")])
         assert store.artifacts.read(store.artifacts.get("s", "b")) == b"as it was"
         assert store.upkeep.fsck().ok
+
+
+def test_what_a_dead_process_left_in_the_spool_is_noted_and_what_a_live_one_has_is_not(path: Path) -> None:
+    """Opening salvages before anybody can look, so that only who has the store open already finds it."""
+    with open_store(path, config=Config()) as store:
+        mine = store.intake.spool_file(Destination(store.sessions.get("work").id, "mine"))
+        mine.write(b"x" * 100, 0)
+        assert store.upkeep.fsck().notes == ()
+        left = path / "spool" / "1-1-left"
+        left.mkdir(0o700)
+        (left / "1").write_bytes(b"left")
+        (left / "1").chmod(0o600)
+        report = store.upkeep.fsck(quick=True)
+        assert report.ok
+        assert report.notes == ("spool/1-1-left: its process is gone: the next to open salvages it",)
+        mine.discard()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,16 @@ def _other(value: object, kind: str) -> object:
     return chr(ord(value[0]) ^ 1) + value[1:] if value else "x"
 
 
-def _alterations(path: Path, table: str, column: str, kind: str, key: str) -> list[tuple[object, tuple[object, ...]]]:
+def _stray(value: object, kind: str) -> object:
+    """Return a value of another type than *kind*."""
+    if kind == "INTEGER":
+        return b"\x07" if value is None else "x" if isinstance(value, int) and value % 2 else 1.5
+    return b"\xff" if kind == "TEXT" else "x"
+
+
+def _alterations(
+    path: Path, table: str, column: str, kind: str, key: str, other: Callable[[object, str], object] = _other
+) -> list[tuple[object, tuple[object, ...]]]:
     """Return what a value of *column* is altered to, and in which row: the first, the last, and one without.
 
     Of tables whose rows differ in meaning it is every row.
@@ -139,7 +148,7 @@ def _alterations(path: Path, table: str, column: str, kind: str, key: str) -> li
         for which, order in (("NOT NULL", "ASC"), ("NOT NULL", "DESC"), ("NULL", "ASC")):
             ordered = ", ".join(f"{part} {order}" for part in key.split(", "))
             query = f"SELECT {column}, {key} FROM {table} WHERE {column} IS {which} ORDER BY {ordered} LIMIT {limit}"
-            found += [(_other(row[0], kind), row[1:]) for row in db.execute(query)]
+            found += [(other(row[0], kind), row[1:]) for row in db.execute(query)]
     return list(dict.fromkeys(found))
 
 
@@ -224,3 +233,26 @@ def test_an_altered_value_is_found_and_its_repair_makes_nothing_worse(whole: Pat
                 assert set(_checked(path).problems) <= set(report.problems), what
             shutil.rmtree(path)
     assert missed == {name for name in UNKNOWN if name.startswith(f"{table}.")}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_value_of_another_type_is_found_and_its_repair_makes_nothing_worse(
+    whole: Path, tmp_path: Path, table: str
+) -> None:
+    _, columns, key = next(each for each in _tables(whole) if each[0] == table)
+    sound, missed = _listed(whole, tmp_path / "probe"), set()
+    for column, kind in columns:
+        for value, row in _alterations(whole, table, column, kind, key, _stray):
+            path = harm.copied(whole, tmp_path / "s")
+            if _alter(path, table, column, key, value, row):
+                what = f"{table}.{column} = {value!r} where {key} = {row}"
+                before = _listed(path, tmp_path / "probe")
+                if not any(problem.kind == "type" for problem in _checked(path).found):
+                    missed.add(f"{table}.{column}")
+                report = repair(path, CONFIG, origin=harm.ORIGIN)
+                after = _listed(path, tmp_path / "probe")
+                assert before & sound <= after, (what, report)
+                assert {each[2] for each in before} <= {each[2] for each in after}, (what, report)
+                assert set(_checked(path).problems) <= set(report.problems), what
+            shutil.rmtree(path)
+    assert missed == ({"store.value"} if table == "store" else set())

@@ -8,6 +8,7 @@ import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
+from llmspellfs.service import repair_rows
 from llmspellfs.service.paths import Place
 from tests.crash import damage as harm
 
@@ -110,3 +111,44 @@ def test_a_row_of_another_session_does_not_end_a_sessions_own(path: Path) -> Non
     with open_store(path, config=Config()) as store:
         assert {session.dirname for session in store.sessions.list()} == {"one", "two"}
         assert set(_live(store)) == {"healthy.txt", "other.txt", "third.txt", "twice.txt"}
+
+
+GONE = {
+    "what began versions": "DELETE FROM event WHERE seq IN (2, 3)",
+    "what ended a version": "DELETE FROM event WHERE seq = 3",
+    "a deletion": "DELETE FROM event WHERE seq = 5",
+    "all after the first": "DELETE FROM event WHERE seq > 2",
+    "a deletion, the end altered": ["DELETE FROM event WHERE seq = 5", "UPDATE entry SET seq_to = 99 WHERE seq_to = 5"],
+    "what began versions, ends altered": [
+        "DELETE FROM event WHERE seq IN (2, 3)", "UPDATE entry SET seq_to = 6 WHERE seq_to = 3",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_rows_whose_events_are_gone_end_at_one_place_for_good(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "s"
+    with open_store(path, config=Config(), origin=harm.ORIGIN) as store:
+        store.sessions.create("one")
+        for number in range(3):
+            store.artifacts.put("one", "a", b"version %d" % number)
+        store.artifacts.delete("one", "a")
+        store.artifacts.put("one", "a", b"another artifact")
+        store.artifacts.put("one", "a", b"another version")
+    harm.sql(path, *([GONE[what]] if isinstance(GONE[what], str) else GONE[what]))
+    before = harm.readable(path)
+    report = harm.mended(path)
+    assert before <= harm.readable(path)
+    with open_store(path, config=Config()) as store:
+        assert _live(store) == {"a": b"another version"}
+    again = harm.mended(path)
+    assert (again.done, again.problems) == ((), report.problems)
+
+
+def test_no_bits_are_turned_where_no_hash_can_prove_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turned(*_: object) -> None:
+        raise AssertionError("asked for what nothing can prove")
+
+    monkeypatch.setattr(repair_rows, "_candidates", turned)
+    harm.sql(path, "DELETE FROM event WHERE seq BETWEEN 3 AND 4")
+    harm.mended(path)

@@ -14,6 +14,7 @@ from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import LimitExceeded
 from llmspellfs.service.repair import repair
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.salvage import salvage
 from tests.crash import damage as harm
 
@@ -51,7 +52,7 @@ def test_a_store_beyond_its_quota_is_repaired(tmp_path: Path) -> None:
         session = store.sessions.create("one")
         store.artifacts.put("one", "a", data)
         store.artifacts.put("one", "b", os.urandom(50_000))
-        store.intake.lose(data, session.id, "a", "a copy")
+        store.intake.lose(data, Destination(session.id, "a"), "a copy")
     harm.sql(path, "DELETE FROM content WHERE size = 30000")
     report = repair(path, dataclasses.replace(Config(), storage_quota=1000, session_quota=1000), origin=harm.ORIGIN)
     assert report.ok

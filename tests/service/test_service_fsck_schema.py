@@ -78,8 +78,44 @@ def test_a_dropped_index_or_trigger_is_found_and_made_again(path: Path, name: st
     assert harm.checked(path).ok
 
 
-def test_a_search_says_that_the_full_text_is_damaged_and_a_repair_makes_it_anew(path: Path) -> None:
-    run(path, "DROP TABLE entry_text_idx")
+def page_of(path: Path, name: str) -> int:
+    """Return where in the file the root of the index *name* begins, which is its only page."""
+    with closing(sqlite3.connect(path / "index.db")) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+    return int(root - 1) * 4096
+
+
+def test_a_row_that_an_index_has_wrongly_is_found_by_what_sqlite_checks(path: Path) -> None:
+    """Nothing here reads by this index, and queries that do would leave the row out."""
+    at = page_of(path, "entry_by_type")
+    page = (path / "index.db").read_bytes()[at : at + 4096]
+    cell = int.from_bytes(page[8:10], "big")
+    harm.flip(path / "index.db", at + cell + page[cell], 0x40)  # the last byte: the number of the row
+    (problem,) = harm.checked(path).problems
+    assert problem.startswith("index: row ")
+    assert problem.endswith(" missing from index entry_by_type")
+    assert harm.mended(path).ok
+    assert harm.checked(path).ok
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_page_that_is_on_no_list_is_found_by_what_sqlite_checks(path: Path, quick: bool) -> None:
+    size = (path / "index.db").stat().st_size
+    with (path / "index.db").open("r+b") as file:
+        file.truncate(size + 4096)
+        file.seek(28)
+        file.write((size // 4096 + 1).to_bytes(4, "big"))
+    problems = harm.checked(path, quick=quick).problems
+    assert len(problems) == 1
+    assert "never used" in problems[0]
+    assert harm.mended(path).ok
+
+
+@pytest.mark.parametrize(
+    "statement", ["DROP TABLE entry_text_idx", "UPDATE entry_text_config SET v = 1 WHERE k = 'version'"]
+)
+def test_a_search_says_that_the_full_text_is_damaged_and_a_repair_makes_it_anew(path: Path, statement: str) -> None:
+    harm.sql(path, statement)
     with open_store(path, config=Config()) as store, pytest.raises(Corrupt, match="fsck"):
         store.search.artifacts('"words"')
     assert not harm.checked(path, quick=True).ok

@@ -109,3 +109,24 @@ def test_a_file_that_is_called_a_folder_is_a_file_again(path: Path) -> None:
     harm.sql(path, "UPDATE entry SET kind = 1 WHERE name = 'big.bin'")
     _mended(path, "row")
     assert harm.readable(path) >= expected
+
+
+@pytest.mark.parametrize("column", ["at_ns", "ends"])
+def test_what_is_no_number_in_the_last_event_keeps_no_repair_from_its_end(path: Path, column: str) -> None:
+    own = {"at_ns": "last_ns", "ends": "trail_size"}[column]
+    harm.sql(path, f"UPDATE event SET {column} = 'abc'")
+    harm.sql(path, f"UPDATE session SET {own} = 'abc' WHERE sid = 1")
+    found = harm.mended(path)
+    assert {"chain", "counter"} <= {problem.kind for problem in found.found}
+    with open_store(path, config=Config()) as store:
+        store.sessions.save("work", "third")
+        assert store.sessions.checkpoints("work")[-1].label == "third"
+
+
+def test_a_checkpoint_takes_no_time_from_an_event_that_was_altered(path: Path) -> None:
+    with open_store(path, config=Config()) as store:
+        before = store.sessions.checkpoints("work")
+    harm.sql(path, "UPDATE event SET at_ns = at_ns + 5000 WHERE sid = 1")
+    harm.mended(path)
+    with open_store(path, config=Config()) as store:
+        assert store.sessions.checkpoints("work") == before

@@ -9,7 +9,7 @@ import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
-from llmspellfs.errors import Corrupt
+from llmspellfs.errors import Corrupt, NotFound
 from llmspellfs.service.paths import Place
 from tests.crash import damage as harm
 
@@ -54,6 +54,17 @@ def test_artifact_with_an_altered_row_is_corrupt_at_every_door(path: Path, colum
         session = store.sessions.get("work")
         with pytest.raises(Corrupt, match=r"big\.bin"):
             store.entries.lookup(session.ino, "big.bin")
+
+
+@pytest.mark.parametrize("size", ["'many'", "1.5", "x'00'", "-1"])
+def test_artifact_whose_content_has_no_size_is_purged(path: Path, size: str) -> None:
+    with open_store(path, config=Config(), create=False) as store:
+        store.artifacts.put("work", "big.bin", b"anew")
+    harm.sql(path, f"UPDATE content SET size = {size} WHERE size > 70000")
+    with open_store(path, config=Config(), create=False) as store:
+        assert store.artifacts.purge("work", "big.bin").is_ended
+        with pytest.raises(NotFound):
+            store.artifacts.get("work", "big.bin")
 
 
 def test_store_opens_with_a_draft_of_nobody(path: Path) -> None:

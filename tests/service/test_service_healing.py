@@ -13,6 +13,7 @@ from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.service.batches import NewArtifact
 from tests.crash import damage
+from tests.service.archives import export_one, take
 
 BIG = os.urandom(3 << 20)
 LONG = b"".join(b"%d of many lines\n" % number for number in range(60_000))
@@ -35,13 +36,7 @@ def put_many(store: Store, content: bytes) -> None:
 
 
 def import_archive(store: Store, content: bytes) -> None:
-    archive = io.BytesIO()
-    with open_store(backend="memory", config=Config()) as other:
-        other.sessions.create("s")
-        other.artifacts.put("s", "again", content)
-        other.archive.export(["s"], archive)
-    archive.seek(0)
-    assert store.archive.import_(archive, name="imported").known == 1
+    assert take(store, export_one("s", "again", content), name="imported").known == 1
 
 
 DOORS = [put, put_file, put_many, import_archive]

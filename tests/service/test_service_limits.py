@@ -6,9 +6,14 @@ import io
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -16,14 +21,21 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import LimitExceeded, SpellError, TooLarge
+from llmspellfs.lua.runtime import Script
 from llmspellfs.model.artifact import Attributes
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.creation import NewSession
+from llmspellfs.service.intake import MemoryFile
 from llmspellfs.service.paths import Place
 from llmspellfs.service.versions import Given, Writer
-from llmspellfs.storage import contents, usage
+from llmspellfs.storage import contents, disk, usage
+from llmspellfs.storage.destination import Destination
+from llmspellfs.storage.lost import taken
+from llmspellfs.storage.spool import SpoolFile
+from tests.tree.trees import Walker
 
 KEYS = ("max_sessions", "max_artifacts_per_session", "storage_quota", "session_quota")
+_processes = multiprocessing.get_context("spawn")
 
 
 @contextmanager
@@ -252,6 +264,80 @@ def _something(store: Store, chance: random.Random, session: str, name: str) -> 
     chance.choices(doings, (8, 4, 2, 1, 1, 1, 1))[0]()
 
 
+def _sized(name: str) -> bytes:
+    """Content of 7,000 bytes that is no other name's, and too small to be compressed."""
+    return (name.encode() + bytes(7_000))[:7_000]
+
+
+def _by_script(store: Store, name: str, *, is_session: bool) -> None:
+    data = f'("{name}" .. string.rep("\\0", 7000)):sub(1, 7000)'
+    call = f'Artifact.store, "s", "user_input", "{name}", {data}'
+    if is_session:
+        call = f'Session.create, {{name = "{name}"}}'
+    code = f"local ok, why = pcall({call}) assert(ok or tostring(why):find('='), why)"
+    Script(store, stdout=io.BytesIO()).run_code(code)
+
+
+def _by_door(path: Path, limits: dict[str, int], door: str, gate: Barrier) -> None:
+    """Make as many as there may be in all, and a few more, through *door*."""
+    is_session = "max_sessions" in limits
+    config = path.with_name("llmspell.toml")
+    with open_store(path, config=Config(**limits)) as store:  # type: ignore[arg-type]
+        walker = Walker(store)
+        for turn in range(3 if door == "command" else 28):
+            name = f"{door}{turn}"
+            if turn < 2:  # each door has made one before any makes its second
+                gate.wait(100)
+            if door == "script":
+                _by_script(store, name, is_session=is_session)
+            elif door == "command":
+                words = ["session", "create", name] if is_session else ["artifact", "put", "s", "-", "--name", name]
+                subprocess.run(
+                    [sys.executable, "-m", "llmspellfs", "--store", str(path), *words], input=_sized(name), check=False,
+                    capture_output=True, env={**os.environ, "LLMSPELL_CONFIG": str(config)},
+                )  # fmt: skip
+            else:
+                time.sleep(0.02)  # the others are slower, and it is to be a race
+                with suppress(LimitExceeded):
+                    if is_session:
+                        walker.tree.mkdir(f"/sessions/{name}", 0o700, walker.caller)
+                    else:
+                        walker.write(f"/sessions/s/{name}", _sized(name))
+        walker.tree.destroy()
+
+
+def _limited(folder: Path, key: str) -> tuple[Path, dict[str, int]]:
+    """Make a store with a session; return where, and the limit *key* that lets 25 be there."""
+    with open_store(folder / "s", config=Config()) as store:
+        store.sessions.create("s")
+    return folder / "s", {key: 25 if key.startswith("max") else 25 * 7_000}
+
+
+def _run_at_once(work: Callable[..., None], arguments: Iterable[tuple[object, ...]]) -> None:
+    """Run *work* with each of *arguments* in a process of its own, to a good end."""
+    racers = [_processes.Process(target=work, args=words) for words in arguments]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(120)
+        assert racer.exitcode == 0
+
+
+@pytest.mark.parametrize("key", ["max_sessions", "session_quota"])
+def test_doors_that_race_never_get_one_too_many_together(tmp_path: Path, key: str) -> None:
+    path, limits = _limited(tmp_path, key)
+    (tmp_path / "llmspell.toml").write_text(f"[runtime.sessions]\n{key} = {limits[key]}\n")
+    doors = ("tree", "script", "command")
+    gate = _processes.Barrier(len(doors))
+    _run_at_once(_by_door, [(path, limits, door, gate) for door in doors])
+    with opened(path) as store:
+        found = [s.dirname for s in store.sessions.list()] if key == "max_sessions" else [
+            artifact.name for artifact in store.artifacts.list("s")
+        ]  # fmt: skip
+    assert len(found) == 25
+    assert {name.rstrip("0123456789") for name in found} >= set(doors)
+
+
 def _race(path: Path, limits: dict[str, int], worker: int) -> None:
     with open_store(path, config=Config(**limits)) as store:  # type: ignore[arg-type]
         gate = threading.Barrier(8)
@@ -275,36 +361,29 @@ def _race(path: Path, limits: dict[str, int], worker: int) -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_sixteen_threads_of_two_processes_never_get_one_too_many(tmp_path: Path, key: str) -> None:
-    limits = {key: 25 if key.startswith("max") else 25 * 7_000}
-    path = tmp_path / "s"
-    with open_store(path, config=Config()) as store:
-        store.sessions.create("s")
-    context = multiprocessing.get_context("spawn")
-    racers = [context.Process(target=_race, args=(path, limits, n)) for n in range(2)]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join(120)
-        assert racer.exitcode == 0
+    path, limits = _limited(tmp_path, key)
+    _run_at_once(_race, [(path, limits, n) for n in range(2)])
     with opened(path) as store:
         found = len(store.sessions.list()) if key == "max_sessions" else len(store.artifacts.list("s"))
         assert found == 25
 
 
+class Endless(io.RawIOBase):
+    given = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.given += size
+        return os.urandom(size) if self.given < 1 << 28 else b""
+
+
 def test_content_that_cannot_fit_is_refused_before_it_is_stored(tmp_path: Path) -> None:
-    with opened(tmp_path / "s", storage_quota=10 << 20) as store:
+    with opened(tmp_path / "s", storage_quota=16 << 20) as store:
         store.sessions.create("s")
-
-        class Endless(io.RawIOBase):
-            given = 0
-
-            def read(self, size: int = -1) -> bytes:
-                self.given += size
-                return os.urandom(size) if self.given < 1 << 28 else b""
-
+        store.artifacts.put("s", "there", noise(1, 12 << 20))
         source = Endless()
         assert tried(lambda: store.artifacts.put("s", "f", source)) == ["storage_quota"]  # type: ignore[arg-type]
-        assert source.given < 64 << 20
+        # Two windows and a block: a worker may find only while the second is filled that the first does not fit.
+        assert source.given <= 17 << 20, "what is there counts already"
         store.artifacts.put("s", "zeros", io.BytesIO(bytes(40 << 20)))
 
 
@@ -344,26 +423,111 @@ def test_an_import_beyond_a_quota_brings_nothing(tmp_path: Path) -> None:
             assert (stats.stored_bytes, stats.artifacts, stats.events) == (0, 0, 0)
 
 
+def test_a_large_content_of_an_import_beyond_a_quota_leaves_no_file(tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with opened(tmp_path / "from") as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "f", noise(1, 24 << 20))
+        store.archive.export(["s"], archive)
+    with opened(tmp_path / "to", "sqlite", storage_quota=12 << 20) as store:
+        assert tried(lambda: store.archive.import_(io.BytesIO(archive.getvalue()))) == ["storage_quota"]
+        assert list(store.engine.rooms.blobs.iterate()) == []
+
+
+def test_content_that_gc_has_marked_and_not_taken_yet_can_be_stored_again(tmp_path: Path) -> None:
+    with opened(tmp_path / "s", history_days=0, storage_quota=3 << 20) as store:
+        store.sessions.create("s")
+        store.artifacts.put("s", "f", noise(1, 2 << 20))
+        store.artifacts.delete("s", "f")
+        assert store.upkeep.gc().condemned == 1
+        store.artifacts.put("s", "f", noise(1, 2 << 20))
+        assert tried(lambda: store.artifacts.put("s", "g", noise(2, 2 << 20))) == ["storage_quota"]
+
+
 def test_lost_and_found_takes_no_more_than_a_quota_allows(tmp_path: Path) -> None:
     kib = 1 << 10
     with opened(tmp_path / "s", storage_quota=100 * kib, session_quota=30 * kib) as store:
         lose = store.intake.lose
-        assert lose(noise(1, 20 * kib), "one", "a", "why")
-        assert tried(lambda: lose(noise(2, 10 * kib), "one", "b", "why")) == ["session_quota"]
-        assert lose(noise(3, 20 * kib), "two", "c", "why")
-        spooled = store.intake.spool_file(None, "d")
+        assert lose(noise(1, 20 * kib), Destination("one", "a"), "why")
+        assert tried(lambda: lose(noise(2, 10 * kib), Destination("one", "b"), "why")) == ["session_quota"]
+        assert lose(noise(3, 20 * kib), Destination("two", "c"), "why")
+        spooled = store.intake.spool_file(Destination(None, "d"))
         spooled.write(noise(4, 60 * kib), 0)
-        assert tried(lambda: lose(str(spooled.path), None, "d", "why")) == ["storage_quota"]
+        assert tried(lambda: lose(str(spooled.path), Destination(None, "d"), "why")) == ["storage_quota"]
         assert Path(str(spooled.path)).exists()
         spooled.discard()
         for item in store.upkeep.lost():
             store.upkeep.discard_lost(item.id)
-        assert lose(noise(5, 20 * kib), "one", "e", "why")
+        assert lose(noise(5, 20 * kib), Destination("one", "e"), "why")
         assert (store.upkeep.stats().lost, store.upkeep.stats().lost_bytes) == (1, 20 * kib)
 
 
 def test_many_small_items_of_lost_and_found_are_bounded_too(tmp_path: Path) -> None:
     with opened(tmp_path / "s", session_quota=40_000) as store:
         for n in range(9):
-            store.intake.lose(b"x", "one", f"{n}", "why")
-        assert tried(lambda: store.intake.lose(b"x", "one", "more", "why")) == ["session_quota"]
+            store.intake.lose(b"x", Destination("one", f"{n}"), "why")
+        assert tried(lambda: store.intake.lose(b"x", Destination("one", "more"), "why")) == ["session_quota"]
+
+
+def test_what_takes_long_to_be_durable_is_no_way_past_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kib, at_work = 1 << 10, threading.Barrier(4)
+    with opened(tmp_path / "s", storage_quota=50 * kib) as store:
+        spooled = [store.intake.spool_file(Destination(None, f"{n}")) for n in range(4)]
+
+        def lose(file: SpoolFile | MemoryFile) -> bool:
+            file.write(noise(1, 30 * kib), 0)
+            try:
+                return store.intake.lose(str(file.path), Destination(None, "a"), "why") is not None
+            except LimitExceeded:
+                return False
+
+        def together(step: str) -> None:
+            if step == "lost.fsync":
+                at_work.wait(60)
+
+        monkeypatch.setattr(disk, "hook", together)
+        with ThreadPoolExecutor(4) as workers:
+            kept = sorted(workers.map(lose, spooled))
+        monkeypatch.undo()
+        assert kept == [False, False, False, True]
+        for file in spooled:
+            file.discard()
+
+
+def test_two_who_lose_bytes_at_once_never_take_more_than_a_quota_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kib, told = 1 << 10, list[str]()
+    with opened(tmp_path / "s", storage_quota=50 * kib) as one, opened(tmp_path / "s", storage_quota=50 * kib) as two:
+
+        def loses_too() -> None:
+            told.extend(tried(lambda: two.intake.lose(noise(2, 20 * kib), Destination(None, "b"), "why")))
+
+        beside = threading.Thread(target=loses_too)
+        lost = one.engine.rooms.lost
+        assert lost is not None
+        add = lost.add
+
+        def add_beside(*words: object, **how: object) -> str:
+            beside.start()
+            beside.join(0.2)
+            return add(*words, **how)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(lost, "add", add_beside)
+        assert one.intake.lose(noise(1, 30 * kib), Destination(None, "a"), "why")
+        beside.join()
+        assert told == ["storage_quota"]
+        assert [item.name for item in one.upkeep.lost()] == ["a"]
+
+
+@pytest.mark.parametrize("key", ["storage_quota", "session_quota"])
+def test_a_quota_is_taken_to_its_last_byte_and_no_further_in_lost_and_found_too(tmp_path: Path, key: str) -> None:
+    with opened(tmp_path / "s", "sqlite", **{key: 10_000}) as store:
+        store.sessions.create("s")
+        for seed, size in ((1, 6000), (2, 4000)):
+            store.artifacts.put("s", f"{seed}", noise(seed, size))
+        assert tried(lambda: store.artifacts.put("s", "more", b"x")) == [key]
+        about = Destination("one", "lost")
+        assert tried(lambda: store.intake.lose(noise(3, 10_001 - taken(0)), about, "why")) == [key]
+        assert store.intake.lose(noise(3, 10_000 - taken(0)), about, "why")
+        assert tried(lambda: store.intake.lose(b"", about, "why")) == [key]

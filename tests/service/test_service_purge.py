@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,16 +16,19 @@ import pytest
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import Corrupt, LimitExceeded, NotFound, SessionNotActive, StoreBusy, Vanished
-from llmspellfs.service import clearing, erasure, pacing
+from llmspellfs.service import clearing, erasure, pacing, unlinking
 from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.collecting import Collection
 from llmspellfs.service.paths import Place
 from llmspellfs.storage import disk, erasing, turns
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.journal import Journal
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.spool import Spool
 from llmspellfs.tree.api import Handle
 from tests.tree.trees import Walker, close
+
+THREE_CHUNKS = Random(1).randbytes(3 << 20)
 
 WORDS = {"description": "marmalade", "tags": ["zeppelin"], "custom": {"quicksilver": "xylophone"}}
 SECRETS = (b"marmalade", b"zeppelin", b"quicksilver", b"xylophone")
@@ -109,13 +114,13 @@ def test_a_file_that_came_into_use_again_is_not_told_as_unlinked(store: Store, m
     for ref in "st":
         store.sessions.create(ref)
     store.artifacts.put("s", "a", content)
-    unlink = erasure.unlink_doomed
+    unlink = unlinking.doomed
 
     def meanwhile(engine: Any) -> list[str]:
         store.artifacts.put("t", "a", content)
         return unlink(engine)
 
-    monkeypatch.setattr(erasure, "unlink_doomed", meanwhile)
+    monkeypatch.setattr(unlinking, "doomed", meanwhile)
     assert store.artifacts.purge("s", "a").unlinked == ()
     assert store.artifacts.read(store.artifacts.get("t", "a")) == content
 
@@ -227,7 +232,7 @@ def everywhere(store: Store, session: str, words: list[str]) -> None:
     close(walker.create(f"/sessions/{session}/draft", draft.encode() * 20))
     walker.tree.destroy()
     store.state.set(said, said, scope=f"session:{store.sessions.get(session).id}")
-    store.intake.lose(lost.encode(), store.sessions.get(session).id, name, "a test")
+    store.intake.lose(lost.encode(), Destination(store.sessions.get(session).id, name), "a test")
     store.messages.publish("said", {"artifact": f"{store.artifacts.get(session, name).id}", "text": published})
     store.artifacts.put(session, "gone", kept.encode())
     store.artifacts.delete(session, "gone")
@@ -284,7 +289,7 @@ def test_words_of_rows_that_were_pruned_before_go_too(sqlite_store: Store, clock
 
 
 def test_chunks_shared_with_content_that_nothing_refers_to_go(sqlite_store: Store, clock: list[int]) -> None:
-    store, common = sqlite_store, os.urandom(3 << 20)
+    store, common = sqlite_store, THREE_CHUNKS
     store.sessions.create("s")
     store.sessions.create("t")
     store.artifacts.put("t", "a", common + b"other")
@@ -319,7 +324,7 @@ def test_many_rows_go_in_small_transactions(store: Store, monkeypatch: pytest.Mo
         assert db.execute("SELECT count(*) FROM entry").fetchone() == (0 if is_session else 1,)
 
 
-@pytest.mark.parametrize("cut", ["_erase_rest", "unlink_doomed", "drop_words", "_merge_words"])
+@pytest.mark.parametrize("cut", ["_erase_rest", "unlinking.doomed", "drop_words", "_merge_words"])
 @pytest.mark.parametrize("is_session", [True, False])
 def test_a_purge_that_was_cut_is_finished_by_the_next_to_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str, is_session: bool
@@ -338,7 +343,7 @@ def test_a_purge_that_was_cut_is_finished_by_the_next_to_open(
         store.artifacts.put("s", "doc", os.urandom(3 << 20))
         assert store.search.artifacts("zeppelin")
         monkeypatch.setattr(pacing, "_ROWS", 3)
-        monkeypatch.setattr(erasure, cut, dies)
+        monkeypatch.setattr(f"llmspellfs.service.erasure.{cut}", dies)
         with pytest.raises(KeyboardInterrupt):
             store.sessions.purge("s") if is_session else store.artifacts.purge("s", "doc")
         monkeypatch.undo()
@@ -351,16 +356,23 @@ def test_a_purge_that_was_cut_is_finished_by_the_next_to_open(
         assert [report.problem for report in store.upkeep.verify()] == [None]
 
 
-def test_readers_that_hold_the_wal_are_told_of_and_the_next_run_empties_it(
-    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = sqlite_store
-    monkeypatch.setattr(clearing, "WAL_PATIENCE", 0.1)
+@contextmanager
+def purged_while_it_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Store what says "secretcontent", and purge it; a reader keeps the WAL as it is for the length of the block."""
+    monkeypatch.setattr(clearing, "WAL_PATIENCE", 0.05)
     store.sessions.create("s")
     store.artifacts.put("s", "doc", b"secretcontent")
     with store.engine.index.snapshot() as db:
         db.execute("SELECT * FROM entry").fetchall()
         assert not store.artifacts.purge("s", "doc").is_ended
+        yield
+
+
+def test_readers_that_hold_the_wal_are_told_of_and_the_next_run_empties_it(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_store
+    with purged_while_it_is_read(store, monkeypatch):
         assert traces(store, (b"secretcontent",)) == [("index.db-wal", b"secretcontent")]
     store.upkeep.gc()
     assert traces(store, (b"secretcontent",)) == []
@@ -380,7 +392,7 @@ def test_bytes_that_a_living_process_has_open_are_told_of(sqlite_store: Store) -
     store = sqlite_store
     session = store.sessions.create("s")
     store.artifacts.put("s", "doc", b"content")
-    file = store.intake.spool_file(session.id, "doc")
+    file = store.intake.spool_file(Destination(session.id, "doc"))
     file.write(b"more", 0)
     report = store.artifacts.purge("s", "doc")
     assert [Path(path).parts[0] for path in report.open_files] == ["spool"]
@@ -470,7 +482,7 @@ def test_content_that_only_a_fork_had_in_pruned_rows_goes_with_the_fork(sqlite_s
 
 
 def test_a_chunk_that_only_an_earlier_flush_of_another_file_has_too_goes(sqlite_store: Store) -> None:
-    store, common = sqlite_store, os.urandom(3 << 20)
+    store, common = sqlite_store, THREE_CHUNKS
     store.sessions.create("s")
     store.artifacts.put("s", "doc", common)
     walker, handle = flushed(store, "/sessions/s/other", common + b"tail")
@@ -513,9 +525,9 @@ def test_lost_bytes_of_an_artifact_whose_folders_were_renamed_go(sqlite_store: S
     assert folder is not None
     store.entries.rename(Place(sid, top, "d"), Place(sid, top, "e"))
     store.entries.rename(Place(sid, top, "e"), Place(sid, folder.ino, "e"))
-    store.intake.lose(b"lost words", session.id, name, "a test")
-    store.intake.lose(b"other's", session.id, "f/other", "a test")
-    file = store.intake.spool_file(session.id, name)
+    store.intake.lose(b"lost words", Destination(session.id, name), "a test")
+    store.intake.lose(b"other's", Destination(session.id, "f/other"), "a test")
+    file = store.intake.spool_file(Destination(session.id, name))
     report = store.artifacts.purge("s", "f/e/doc")
     assert len(report.lost) == len(report.open_files) == 1
     assert traces(store, (b"lost words",)) == []
@@ -528,11 +540,11 @@ def test_lost_bytes_are_an_artifacts_own_by_inode_or_sequence_whatever_it_was_ca
     session = store.sessions.create("s")
     doc, other = (store.artifacts.put("s", name, name.encode()) for name in ("doc", "other"))
     mine = [
-        store.intake.lose(b"1", session.id, "elsewhere", "a test", sequence=doc.sequence),
-        store.intake.lose(b"2", "another session", "doc", "a test", ino=doc.ino, sequence=7),
-        store.intake.lose(b"3", session.id, "doc", "a test", ino=12345678),
+        store.intake.lose(b"1", Destination(session.id, "elsewhere", sequence=doc.sequence), "a test"),
+        store.intake.lose(b"2", Destination("another session", "doc", doc.ino, 7), "a test"),
+        store.intake.lose(b"3", Destination(session.id, "doc", 12345678), "a test"),
     ]
-    theirs = store.intake.lose(b"4", session.id, "doc", "a test", ino=other.ino, sequence=other.sequence)
+    theirs = store.intake.lose(b"4", Destination(session.id, "doc", other.ino, other.sequence), "a test")
     assert sorted(store.artifacts.purge("s", "doc").lost) == sorted(one for one in mine if one is not None)
     assert [item.id for item in store.upkeep.lost()] == [theirs]
 
@@ -578,7 +590,7 @@ def test_lost_bytes_that_were_not_wholly_written_go_too(sqlite_store: Store, mon
     monkeypatch.setattr(LostFound, "_move", dies)
     monkeypatch.setattr(disk, "undo", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        store.intake.lose(b"lost words", session.id, "doc", "a test")
+        store.intake.lose(b"lost words", Destination(session.id, "doc"), "a test")
     monkeypatch.undo()
     assert traces(store, (b"lost words",))
     store.artifacts.purge("s", "doc")
@@ -592,7 +604,7 @@ def test_what_a_dead_process_has_left_in_the_spool_goes_too(sqlite_store: Store)
     assert store.path is not None
     spool = Spool(store.path)
     file = spool.new()
-    file.describe(session.id, "doc")
+    file.describe(Destination(session.id, "doc"))
     file.write(b"lost words", 0)
     os.close(file.fd)
     spool.close()
@@ -603,6 +615,31 @@ def test_what_a_dead_process_has_left_in_the_spool_goes_too(sqlite_store: Store)
 
 def blobs(store: Store) -> list[str]:
     return [name for name, _ in store.engine.rooms.blobs.iterate()]
+
+
+@pytest.mark.parametrize("is_open_before", [True, False])
+def test_what_the_writer_of_a_purged_file_has_stored_ahead_goes_when_it_dies(
+    tmp_path: Path, is_open_before: bool
+) -> None:
+    content = os.urandom(3 << 20)
+    with open_store(tmp_path / "store", config=Config()) as store:
+        session = store.sessions.create("s")
+        writer = Spool(tmp_path / "store")
+        if not is_open_before:
+            store.sessions.purge("s")
+        file = writer.new()
+        file.describe(Destination(session.id, "doc"))
+        file.write(content, 0)
+        if is_open_before:
+            assert len(store.sessions.purge("s").open_files) == 1
+        store.intake.stage(content)
+        assert blobs(store) != []
+    os.close(file.fd)
+    os.close(writer._lock)  # as its process does in dying
+    with open_store(tmp_path / "store", config=Config()) as store:
+        assert blobs(store) == []
+        assert store.upkeep.lost() == []
+        assert store.upkeep.fsck().found == ()
 
 
 def test_what_a_refused_commit_has_staged_goes_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

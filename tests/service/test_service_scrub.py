@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -26,7 +27,7 @@ DAY = 86400 * 10**9
 def filled(tmp_path: Path, clock: list[int]) -> Iterator[Store]:
     """A store of two sessions that share a large content, with small ones beside it."""
     with open_store(tmp_path / "made", config=Config(), now=lambda: clock[0]) as store:
-        big = os.urandom(3 << 20)
+        big = Random(1).randbytes(3 << 20)  # three chunks
         for ref in "st":
             store.sessions.create(ref)
             store.artifacts.put(ref, "big", big)
@@ -87,6 +88,15 @@ def test_harm_within_the_index_and_missing_files_are_found(filled: Store) -> Non
     assert filled.upkeep.scrub().harmed == ()
     with filled.engine.index.read() as db:
         assert db.execute("SELECT count(*) FROM harm").fetchone() == (0,)
+
+
+def test_harm_in_the_past_is_named_with_its_version(filled: Store) -> None:
+    filled.artifacts.put("t", "big", b"another")
+    path = blobs(filled)[0]
+    whole = harm(path)
+    assert filled.upkeep.scrub().harmed == ("s:big", "t:big (version 1)")
+    assert set(filled.upkeep.scrub().harmed) == set(map(str, filled.upkeep.fsck().harms))
+    path.write_bytes(whole)
 
 
 def test_a_share_goes_on_where_the_last_one_ended(filled: Store) -> None:

@@ -7,13 +7,17 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from llmspellfs import Store, open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import Corrupt, InvalidValue, NotFound, StoreUnusable
+from llmspellfs.service.batches import NewArtifact
 from llmspellfs.service.check_findings import FsckReport
+from llmspellfs.service.check_progress import ROW
+from llmspellfs.storage.destination import Destination
 
 DAY = 86400 * 10**9
 BIG = 3 << 20
@@ -202,7 +206,7 @@ def test_figures(store: Store) -> None:
 
 def test_what_was_lost_is_found_and_recovered(store: Store) -> None:
     session = store.sessions.create("s")
-    item = store.intake.lose(b"bytes", session.id, "d/a", "frozen")
+    item = store.intake.lose(b"bytes", Destination(session.id, "d/a"), "frozen")
     if store.path is None:
         assert (item, store.upkeep.lost()) == (None, [])
         with pytest.raises(NotFound):
@@ -218,7 +222,7 @@ def test_what_was_lost_is_found_and_recovered(store: Store) -> None:
         store.upkeep.recover(item)
     store.sessions.resume("s")
     assert store.artifacts.read(store.upkeep.recover(item, name="b")) == b"bytes"
-    unknown = store.intake.lose(b"x", "", "", "who knows")
+    unknown = store.intake.lose(b"x", Destination("", ""), "who knows")
     assert unknown is not None
     with pytest.raises(InvalidValue):
         store.upkeep.recover(unknown)
@@ -233,7 +237,7 @@ def broken(tmp_path: Path) -> tuple[Path, Callable[..., FsckReport]]:
     """A store with content of each kind, closed, and what checks it after SQL has been let loose on it."""
     with open_store(tmp_path / "s", config=Config()) as store:
         store.sessions.create("s", metadata={"k": 1})
-        store.artifacts.put("s", "d/big", os.urandom(BIG))
+        store.artifacts.put("s", "d/big", Random(1).randbytes(BIG))  # three chunks
         store.artifacts.put("s", "small", b"inline content", custom={"k": 1})
         store.artifacts.put("s", "small", b"inline content, changed")
         store.sessions.save("s")
@@ -355,5 +359,18 @@ def test_checking_tells_how_far_it_is(store: Store) -> None:
         store.artifacts.put("s", str(number), os.urandom(100))
     told: list[tuple[int, int]] = []
     report = store.upkeep.fsck(progress=lambda done, total: told.append((done, total)))
-    assert told == [(done, 500) for done in range(100, 501, 100)]
+    rows = 6 + 5 + 1
+    total = 500 + rows * ROW
+    assert [done for done, _ in told[:3]] == [6 * ROW, 11 * ROW, 12 * ROW]
+    assert told[3:] == [(total - left, total) for left in range(400, -1, -100)]
+    assert {known for _, known in told} == {total}
     assert (report.sessions, report.events, report.contents, report.chunks) == (1, 6, 5, 0)
+
+
+def test_a_quick_check_tells_how_far_it_is_too_in_the_midst_of_a_trail(store: Store) -> None:
+    store.sessions.create("s")
+    store.artifacts.put_many("s", [NewArtifact(str(number), b"x") for number in range(600)])
+    told: list[tuple[int, int]] = []
+    store.upkeep.fsck(quick=True, progress=lambda done, total: told.append((done, total)))
+    assert {total for _, total in told} == {(601 + 600 + 1) * ROW}
+    assert [done // ROW for done, _ in told] == [256, 512, 601, 857, 1113, 1201, 1202]

@@ -192,6 +192,33 @@ def test_each_dirty_folder_is_synced_once_and_again_after_a_failure(
     assert synced == ["blobs/ab"]
 
 
+def test_what_could_not_be_synced_counts_as_missing_until_it_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may have dropped what it could not write, and the next fsync would not say so."""
+    blobs, another = FileBlobs(tmp_path), "ab" * 32
+    blobs.put(NAME, DATA)
+
+    def fails(name: str) -> None:
+        if name == "blob.folder_sync":
+            raise OSError(errno.EIO, "lost")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "hook", fails)
+        with pytest.raises(Corrupt):
+            blobs.sync()
+    first = blob_path(tmp_path).stat().st_ino
+    blobs.put(another, b"another")
+    blobs.sync()
+    assert (blobs.exists(NAME), blobs.exists(another)) == (False, True)
+    blobs.put(NAME, DATA)
+    assert blobs.exists(NAME)
+    assert blob_path(tmp_path).stat().st_ino != first
+    blobs.sync()
+    blobs.put(NAME, DATA)
+    assert blobs.exists(NAME)
+
+
 def test_sync_waits_for_another_thread_that_syncs_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = FileBlobs(tmp_path)
     blobs.put(NAME, DATA)

@@ -72,3 +72,18 @@ def test_what_was_there_before_is_no_change(indexes: tuple[Index, Index]) -> Non
     assert polled(changes) == frozenset()
     for index in indexes:
         index.close()
+
+
+@pytest.mark.parametrize("value", ["'x'", "x'07'", "9223372036854775807", "1.5"])
+def test_a_harmed_number_neither_ends_a_change_nor_hides_others(indexes: tuple[Index, Index], value: str) -> None:
+    mine, theirs = indexes
+    with mine.write() as db:
+        db.execute(f"UPDATE session SET change = {value} WHERE sid = 1")
+    changes = Changes(mine)
+    changes.note_own(touch(mine, 2))
+    polled(changes)
+    for sid in (1, 2):
+        touch(theirs, sid)
+        assert polled(changes) == {sid}
+    changes.note_own(touch(mine, 1))
+    assert polled(changes) == frozenset()

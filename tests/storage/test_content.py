@@ -140,6 +140,18 @@ def test_chunks_that_do_not_make_up_the_size_are_corrupt() -> None:
             ContentReader(wrong, 10, blobs, ChunkCache())
 
 
+@pytest.mark.parametrize("size", [5, 20])
+def test_a_kept_chunk_is_not_served_by_a_size_that_is_not_its_own(size: int) -> None:
+    cache = ChunkCache()
+    assert b"".join(reader_of(b"0123456789", cache).blocks()) == b"0123456789"
+    (ref,) = refs_of(stage_bytes(b"0123456789", MemoryBlobs(), 10240))
+    reader = ContentReader([dataclasses.replace(ref, size=size)], size, MemoryBlobs(), cache)
+    with pytest.raises(Corrupt, match="10 bytes, not"):
+        reader.read_into(memoryview(bytearray(2)), 2)
+    with pytest.raises(Corrupt, match="10 bytes, not"):
+        list(reader.blocks())
+
+
 def test_read_into_fills_foreign_buffers() -> None:
     buffer = (ctypes.c_char * 10)()
     assert reader_of(b"hello world").read_into(memoryview(buffer), 6) == 5

@@ -13,7 +13,7 @@ from llmspellfs.storage import collecting, contents, erasing
 from llmspellfs.storage.blobs import MemoryBlobs
 from llmspellfs.storage.content import ChunkCache, ContentReader
 from llmspellfs.storage.ingest import KNOWN, Check, stage_bytes
-from llmspellfs.storage.schema import migrate
+from llmspellfs.storage.migrations import migrate
 
 BIG = os.urandom(5 << 20)
 
@@ -115,7 +115,7 @@ def test_what_nothing_refers_to_goes_in_the_second_pass(db: sqlite3.Connection, 
     gone = remove(db, 101)
     shared = {ref.hash.hex() for ref in contents.load_refs(db, kept.cid)[1]}
     assert not shared & set(gone)
-    left = [digest.hex() for _, digest, _ in contents.all_contents(db)]
+    left = [row[0].hex() for row in db.execute("SELECT hash FROM content")]
     assert loose.hash not in left
     assert small.hash not in left
     assert all(not contents.has_chunk(db, chunk) for chunk in gone)

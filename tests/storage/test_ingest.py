@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import threading
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmspellfs.errors import NoSpace, TooLarge
-from llmspellfs.storage.blobs import FileBlobs, MemoryBlobs
+from llmspellfs.storage.blobs import FileBlobs, MemoryBlobs, Put
 from llmspellfs.storage.codec import PLAIN, ZSTD, decode_checked
 from llmspellfs.storage.disk import Buffer
 from llmspellfs.storage.ingest import (
@@ -28,6 +29,7 @@ from llmspellfs.storage.ingest import (
     MIN_CHUNK,
     Ingest,
     Staged,
+    chunk_hashes,
     hasher,
     stage_bytes,
 )
@@ -44,9 +46,9 @@ class CountingBlobs(MemoryBlobs):
         self.puts: list[str] = []
         self.syncs = 0
 
-    def put(self, hash_hex: str, data: Buffer) -> None:
+    def put(self, hash_hex: str, data: Buffer) -> Put:
         self.puts.append(hash_hex)
-        super().put(hash_hex, data)
+        return super().put(hash_hex, data)
 
     def sync(self) -> None:
         self.syncs += 1
@@ -217,9 +219,9 @@ def test_small_chunks_beyond_the_budget_become_blobs(monkeypatch: pytest.MonkeyP
 
 
 class SlowBlobs(CountingBlobs):
-    def put(self, hash_hex: str, data: Buffer) -> None:
+    def put(self, hash_hex: str, data: Buffer) -> Put:
         time.sleep(0.05)
-        super().put(hash_hex, data)
+        return super().put(hash_hex, data)
 
     def sync(self) -> None:
         super().sync()
@@ -235,10 +237,10 @@ def test_finish_waits_for_what_is_still_being_written() -> None:
 class FullBlobs(CountingBlobs):
     full_after = 2
 
-    def put(self, hash_hex: str, data: Buffer) -> None:
+    def put(self, hash_hex: str, data: Buffer) -> Put:
         if len(self.puts) >= self.full_after:
             raise NoSpace("blobs")
-        super().put(hash_hex, data)
+        return super().put(hash_hex, data)
 
 
 def test_a_full_disk_is_told_and_never_forgotten() -> None:
@@ -247,6 +249,36 @@ def test_a_full_disk_is_told_and_never_forgotten() -> None:
     for _ in range(2):
         with pytest.raises(NoSpace):
             ingest.finish()
+
+
+class HalfFullBlobs(CountingBlobs):
+    """Refuses the first blob at once, and takes a while for each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    def put(self, hash_hex: str, data: Buffer) -> Put:
+        with self._turn:
+            self.refused += 1
+            number = self.refused
+        if number == 1:
+            raise NoSpace("blobs")
+        time.sleep(0.2)
+        return super().put(hash_hex, data)
+
+
+def test_what_is_abandoned_tells_of_what_others_stored_after_a_failure() -> None:
+    blobs = HalfFullBlobs()
+    ingest = Ingest(blobs, threshold=THRESHOLD)
+    ingest.feed(RANDOM[: 3 << 20])
+    with pytest.raises(NoSpace):
+        ingest.finish()
+    told = {chunk for chunk, _ in ingest.abandon()}
+    assert blobs.puts
+    assert told == set(blobs.puts)
+    time.sleep(0.5)
+    assert told == set(blobs.puts)
 
 
 def test_a_full_disk_stops_what_is_still_fed() -> None:
@@ -284,3 +316,15 @@ def test_one_hasher_hashes_one_content_after_another() -> None:
     assert [digest(data) for data in (b"one", b"", MIXED, b"one")] == [
         blake3(data).digest() for data in (b"one", b"", MIXED, b"one")
     ]
+
+
+@pytest.mark.parametrize("size", [0, 10, 70_000, 8 << 20, (8 << 20) + 1, (17 << 20) + 12345])
+@pytest.mark.parametrize("is_random", [True, False])
+def test_the_chunks_of_a_file_are_told_as_they_are_cut(size: int, is_random: bool) -> None:
+    data = os.urandom(size) if is_random else bytes(size)
+    ingest = Ingest(MemoryBlobs(), threshold=1 << 40)
+    for start in range(0, size, 1_000_000):
+        ingest.feed(data[start : start + 1_000_000])
+    staged = ingest.finish()
+    whole = [] if not size else [staged.hash.hex()]
+    assert list(chunk_hashes(io.BytesIO(data))) == ([chunk.hash.hex() for chunk in staged.chunks] or whole)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmspellfs.model.event import FIRST_PREV, Origin
 from llmspellfs.storage import changelog, journal, sessions
 from llmspellfs.storage.journal import Journal
-from llmspellfs.storage.schema import migrate
+from llmspellfs.storage.migrations import migrate
 
 ORIGIN = Origin("uid:1", "api")
 
@@ -81,17 +81,26 @@ def test_each_transaction_has_a_number_of_its_own(db: sqlite3.Connection) -> Non
     assert changelog.changed_since(db, 2) == []
 
 
-def test_the_last_event_of_a_name_is_found(db: sqlite3.Connection) -> None:
+def test_who_left_a_name_is_found_the_last_first(db: sqlite3.Connection) -> None:
     sid = sessions.insert(db, "id", 1, 0, None)
     running = begin(db)
-    for kind, name in (("artifact.stored", "a"), ("artifact.deleted", "a"), ("artifact.deleted", "b")):
-        running.append(sid, kind, None, name=name)
+    for kind, told in (
+        ("artifact.stored", {"name": "a", "sequence": 1}),
+        ("artifact.deleted", {"name": "a", "sequence": 1}),
+        ("artifact.deleted", {"name": "b", "sequence": 2}),
+        ("artifact.renamed", {"name": "b", "from": "a", "sequence": 3}),
+        ("artifact.renamed", {"name": "b", "from": "a", "from_sequence": 4, "sequence": 3}),
+        ("artifact.moved_out", {"name": "a", "sequence": 5, "to": {"session": "other", "sequence": 1}}),
+        ("artifact.moved_in", {"name": "a", "sequence": 6}),
+    ):
+        running.append(sid, kind, None, **told)
     running.finish()
-    found = journal.last_named(db, sid, ("artifact.deleted",), "a")
-    assert found is not None
-    assert found.seq == 2
-    assert journal.last_named(db, sid, ("artifact.moved_in",), "a") is None
-    assert journal.last_named(db, sid + 1, ("artifact.deleted",), "a") is None
+    assert journal.left(db, sid, "a") == [
+        ("artifact.moved_out", 5), ("artifact.renamed", 4), ("artifact.renamed", 3), ("artifact.deleted", 1),
+    ]  # fmt: skip
+    assert journal.left(db, sid, "b") == [("artifact.deleted", 2)]
+    assert journal.left(db, sid + 1, "a") == []
+    assert (journal.last_of(db, sid, "artifact.deleted"), journal.last_of(db, sid, "artifact.purged")) == (3, 0)
 
 
 @settings(max_examples=60, deadline=None)

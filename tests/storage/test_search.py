@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from llmspellfs.errors import InvalidValue
 from llmspellfs.model.query import filters, labels, parse_query
 from llmspellfs.model.times import NS, parse_iso
-from llmspellfs.storage.schema import SUPERSEDED, migrate
+from llmspellfs.storage.migrations import migrate
+from llmspellfs.storage.schema import SUPERSEDED
 from llmspellfs.storage.search import find_entries, find_entry_sessions, find_placed, find_sessions
 from llmspellfs.storage.search_text import catch_up, drop_gone, is_behind, merge
 from llmspellfs.storage.search_views import list_tags, list_types, sessions_with_tag

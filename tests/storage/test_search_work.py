@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmspellfs.model.query import Query, filters, parse_query
-from llmspellfs.storage.schema import migrate
+from llmspellfs.storage.migrations import migrate
 from llmspellfs.storage.search import (
     dirnames,
     find_entries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import llmspellfs.storage
-from llmspellfs.errors import NotSupported
+from llmspellfs.errors import NotSupported, StoreUnusable
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.lost import LostFound
 from llmspellfs.storage.spool import Spool, held, is_alive, live_owners, salvage
 
@@ -25,10 +27,11 @@ import os, sys, time, types
 package = types.ModuleType("llmspellfs")
 package.__path__ = [sys.argv[2]]
 sys.modules["llmspellfs"] = package
+from llmspellfs.storage.destination import Destination
 from llmspellfs.storage.spool import Spool
 spool = Spool(sys.argv[1])
 described, bare, committed, rewritten, empty = (spool.new() for _ in range(5))
-described.describe("session-1", "results/a.csv")
+described.describe(Destination("session-1", "results/a.csv"))
 for file in (described, bare, committed, rewritten):
     os.write(file.fd, b"bytes of " + os.path.basename(file.path).encode())
 committed.mark_committed()
@@ -73,7 +76,7 @@ def test_spool_files_are_private_and_go_with_discard_and_close(tmp_path: Path) -
     assert first.path != second.path
     assert os.fstat(first.fd).st_mode & 0o777 == 0o600
     assert not os.get_inheritable(first.fd)
-    first.describe("s", "n")
+    first.describe(Destination("s", "n"))
     first.discard()
     first.discard()
     assert {path.name for path in folder.iterdir()} == {"lock", os.path.basename(second.path)}
@@ -86,7 +89,7 @@ def test_spool_files_are_private_and_go_with_discard_and_close(tmp_path: Path) -
 def test_a_close_leaves_bytes_that_were_not_committed_for_salvage(tmp_path: Path) -> None:
     spool, lost = Spool(tmp_path), LostFound(tmp_path)
     dirty, committed, empty = (spool.new() for _ in range(3))
-    dirty.describe("session-1", "a")
+    dirty.describe(Destination("session-1", "a"))
     os.write(dirty.fd, b"not committed")
     os.write(committed.fd, b"committed")
     committed.mark_committed()
@@ -233,6 +236,20 @@ def test_what_is_not_the_spools_is_left_alone(tmp_path: Path) -> None:
     assert not is_alive(tmp_path, "12-ab")
 
 
+def test_what_others_hold_cannot_be_told_without_a_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    spool = Spool(tmp_path)
+    spool.hold("7.1")
+    for name in ("listdir", "open"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(StoreUnusable):
+                held(tmp_path)
+    spool.close()
+
+
 def in_fork(task: Callable[[], object]) -> None:
     """Do *task* in a forked child, which must not fail."""
     child = os.fork()
@@ -281,6 +298,30 @@ def test_a_folder_stays_for_the_forked_child_that_its_parent_leaves_behind(tmp_p
     assert live_owners(tmp_path) == [spool.name]
     os.close(theirs)
     assert os.waitpid(child, 0)[1] == 0
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_what_a_forked_child_holds_is_held_until_it_ends(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.hold("7.1")
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            for word in ("7.1", "8.1", "8.1", "9.1"):
+                spool.hold(word)
+            spool.free("9.1")
+            os.write(theirs, b"x")
+            signal.pause()
+        os._exit(1)
+    assert os.read(ours, 1) == b"x"
+    assert held(tmp_path) == {"7.1", "8.1"}
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert held(tmp_path) == {"7.1"}
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+    spool.close()
     assert list((tmp_path / "spool").iterdir()) == []
 
 

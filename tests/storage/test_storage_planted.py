@@ -19,8 +19,8 @@ from llmspellfs.errors import Corrupt, SpellError, StoreUnusable
 from llmspellfs.model.event import Origin
 from llmspellfs.service.repair import repair
 from llmspellfs.service.restoring import restore_store
-from llmspellfs.storage import mounts
-from llmspellfs.storage.lost import read_description
+from llmspellfs.storage import destination, mounts
+from llmspellfs.storage.destination import Destination
 
 SECRET = b"the owner's own, and nobody's business"
 LARGE = random.Random(0).randbytes(300_000)
@@ -54,7 +54,7 @@ def use(path: Path, name: str = "desk") -> None:
         store.artifacts.put(session.id, "small", b"x")
         lost = store.engine.rooms.lost
         assert lost is not None
-        lost.add(b"bytes", session.id, "name", "why", 1)
+        lost.add(b"bytes", Destination(session.id, "name"), "why", 1)
         store.artifacts.delete(session.id, "small")
         store.upkeep.gc(grace_seconds=0)
         store.upkeep.gc(grace_seconds=0)
@@ -197,8 +197,8 @@ def test_a_description_is_not_read_through_a_link_or_from_a_fifo(tmp_path: Path)
     (tmp_path / "real").write_text('{"session": "x"}')
     (tmp_path / "link").symlink_to("real")
     os.mkfifo(tmp_path / "fifo")
-    assert read_description(tmp_path / "real") == {"session": "x"}
-    assert read_description(tmp_path / "link") == read_description(tmp_path / "fifo") == {}
+    assert destination.read(tmp_path / "real") == (Destination("x"), {"session": "x"})
+    assert destination.read(tmp_path / "link") == destination.read(tmp_path / "fifo") == (Destination(), {})
 
 
 COMMANDS = (
@@ -235,7 +235,7 @@ def test_only_the_owner_reads_what_any_command_makes_whatever_the_umask(tmp_path
     with open_store(store, config=Config()) as opened:  # while it is open: the WAL, its memory, the spool
         assert opened.engine.rooms.spool is not None
         spooled = opened.engine.rooms.spool.new()
-        spooled.describe(None, "name")
+        spooled.describe(Destination(None, "name"))
         check_modes(store)
         spooled.discard()
 

@@ -6,18 +6,22 @@ import zlib
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmspellfs.errors import InvalidValue
 from llmspellfs.tools import codecs
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+
+@patient
 @given(st.binary(max_size=4096), st.sampled_from(codecs.ALGORITHMS))
 def test_what_is_compressed_comes_back(data: bytes, algorithm: str) -> None:
     assert codecs.decompress(algorithm, codecs.compress(algorithm, data)) == data
 
 
+@patient
 @given(st.binary(max_size=256), st.sampled_from(codecs.ALGORITHMS))
 def test_damaged_data_is_refused_or_decoded_and_nothing_else(data: bytes, algorithm: str) -> None:
     with contextlib.suppress(InvalidValue):

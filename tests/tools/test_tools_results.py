@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmspellfs.model.values import is_same
@@ -23,6 +23,7 @@ from llmspellfs.tools.json_processor import merge_deep, merge_patch
 from llmspellfs.tools.json_text import read, write
 
 REGISTRY = Registry(installed=False)
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -135,6 +136,7 @@ def test_parsing_takes_text_only() -> None:
     assert error("json-processor", operation="parse", input="{").startswith("input: bad JSON at line 1 column 2")
 
 
+@patient
 @given(JSON)
 def test_json_text_comes_back_as_what_it_was(value: Any) -> None:
     for pretty in (False, True):
@@ -172,6 +174,7 @@ def test_blake3_is_the_usual_hash() -> None:
     assert result("hash-calculator", input="").startswith("af1349b9f5f9a1a6a0404dea36dcc949")
 
 
+@patient
 @given(st.binary(max_size=64), st.booleans(), st.booleans())
 def test_base64_comes_back(data: bytes, urlsafe: bool, padding: bool) -> None:
     text = result("base64-encoder", operation="encode", input=data, urlsafe=urlsafe, padding=padding)
@@ -395,6 +398,7 @@ def test_texts_are_compared_by_lines() -> None:
     assert error("diff-calculator", old={}, new="a").startswith("old: expected a string")
 
 
+@patient
 @given(JSON, JSON)
 def test_the_operations_of_a_json_diff_make_the_one_from_the_other(old: Any, new: Any) -> None:
     made = copy.deepcopy(old)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Seconds for what is to happen at once."""
 MOMENT = 0.5
 """Seconds for which something is watched that must not happen."""
@@ -47,7 +47,7 @@ class Pause:
 
     def __call__(self) -> None:
         self.reached.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(4 * PATIENCE)
 
 
 class Call(threading.Thread):

@@ -8,7 +8,11 @@ from typing import BinaryIO, cast
 import pytest
 
 from llmspellfs import Store
+from llmspellfs.errors import SessionNotActive
+from llmspellfs.service.incoming import Incoming
 from llmspellfs.storage.ingest import Ingest
+from tests.mount.live import wait_for
+from tests.service.test_service_unlinking import noted_elsewhere
 from tests.tree.trees import Walker
 
 SIZE = 20 << 20
@@ -47,6 +51,26 @@ def test_what_was_stored_of_a_file_that_changed_while_it_was_written_goes(sqlite
     assert loose(store) == set()
     if change != "unlinked":
         assert store.artifacts.read(store.artifacts.get("s", "doc")) == content
+
+
+def test_what_was_put_again_for_a_commit_that_is_refused_goes_whatever_else_comes_in(sqlite_store: Store) -> None:
+    store, content = sqlite_store, os.urandom(SIZE)
+    store.sessions.create("s")
+    walker = Walker(store)
+    handle = walker.create("/sessions/s/doc")
+    with noted_elsewhere(store, Incoming):
+        for start in range(0, SIZE, 1 << 20):
+            handle.write(memoryview(content[start : start + (1 << 20)]), start)
+        for _ in range(2):
+            walker.tree._ctx.opened.workers.submit(int).result()
+        wait_for(lambda: loose(store))
+        handle.write(memoryview(b"changed"), 0)
+        store.sessions.suspend("s")
+        with pytest.raises(SessionNotActive):
+            handle.flush()
+        assert loose(store) == set()
+    handle.release()
+    walker.tree.destroy()
 
 
 class Broken:

@@ -15,6 +15,7 @@ import pytest
 from llmspellfs import open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import Corrupt, LimitExceeded, NoSpace, SessionNotActive, StoreBusy, TooLarge
+from llmspellfs.storage.ingest import Written
 from llmspellfs.tree import Tree
 from llmspellfs.tree.api import Caller
 from llmspellfs.tree.follower import START, Follower
@@ -223,7 +224,7 @@ class _Ingest:
     def finish(self) -> Any:
         raise AssertionError("not asked for")
 
-    def abandon(self) -> list[str]:
+    def abandon(self) -> list[Written]:
         raise AssertionError("not asked for")
 
 
@@ -232,7 +233,7 @@ def test_finishing_does_not_wait_for_workers_that_others_keep_busy(tmp_path: Any
     (tmp_path / "f").write_bytes(content)
     is_free = threading.Event()
     with open(tmp_path / "f", "rb") as file, ThreadPoolExecutor(1) as workers:
-        workers.submit(is_free.wait, 10)
+        workers.submit(is_free.wait, 4 * PATIENCE)
         try:
             ingest = _Ingest()
             follower = Follower(ingest, file.fileno(), workers)
@@ -267,6 +268,21 @@ def test_what_lost_and_found_cannot_take_stays_in_the_spool_for_salvage(
     with open_store(tmp_path / "s") as store:
         (item,) = store.upkeep.lost()
         assert (item.name, b"".join(store.upkeep.read_lost(item.id))) == ("f", data)
+
+
+def test_what_is_refused_when_the_mount_ends_is_logged_in_a_line_each_and_does_not_keep_the_rest(
+    walker: Walker, s: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    walker.tree.mkdir("/sessions/other", 0o755, walker.caller)
+    handles = [walker.create(f"{s}/frozen", b"x"), walker.create("/sessions/other/f", b"y")]
+    walker.store.sessions.suspend("s")
+    walker.tree.destroy()
+    for handle in handles:
+        handle.release()
+    assert walker.store.artifacts.read(walker.store.artifacts.get("other", "f")) == b"y"
+    said = [record for record in caplog.records if "frozen" in record.getMessage()]
+    assert said
+    assert not [record for record in said if record.exc_info]
 
 
 @pytest.mark.parametrize("size", [10_000, 1 << 20])
@@ -305,6 +321,17 @@ def test_what_was_lost_says_that_it_is_a_part_where_a_write_was_refused(tmp_path
         tree.destroy()
         parts = {item.name: "this is a part: a write was refused" in item.why for item in store.upkeep.lost()}
     assert parts == {"part": True, "whole": False, "anew": False}
+
+
+def test_a_file_is_no_larger_than_ext4_has_any_whatever_holds_the_spool(walker: Walker, s: str) -> None:
+    handle = walker.create(f"{s}/f", b"x")
+    with pytest.raises(TooLarge):
+        handle.truncate(1 << 44)
+    with pytest.raises(TooLarge):
+        handle.write(memoryview(b"y"), 1 << 62)
+    handle.flush()
+    handle.release()
+    assert walker.read(f"{s}/f") == b"x"
 
 
 def test_what_is_set_on_a_file_that_has_just_been_committed_is_not_lost(walker: Walker, s: str) -> None:

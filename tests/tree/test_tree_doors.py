@@ -191,6 +191,7 @@ def test_views_list_a_session_in_one_question(walker: Walker, s: str, monkeypatc
     assert len(asked) == 1
 
 
+@pytest.mark.usefixtures("patient_reader")
 def test_an_emptied_control_file_is_empty_for_whoever_opens_it_after_its_close(walker: Walker, s: str) -> None:
     walker.write(f"{s}/.session/tags", b"old\n")
     closing = walker.open(f"{s}/.session/tags", os.O_WRONLY | os.O_TRUNC)

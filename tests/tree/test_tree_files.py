@@ -12,6 +12,7 @@ import pytest
 
 from llmspellfs.errors import (
     AlreadyExists,
+    Corrupt,
     InvalidName,
     InvalidValue,
     IsAFolder,
@@ -25,6 +26,7 @@ from llmspellfs.errors import (
     SessionNotActive,
     SpellError,
 )
+from tests.tree.meanwhile import PATIENCE
 from tests.tree.trees import Walker, close, content_of
 
 if TYPE_CHECKING:
@@ -170,20 +172,20 @@ class _Paused:
             if after:
                 entry = commit(*args, **kwargs)  # type: ignore[arg-type]
             self.reached.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(4 * PATIENCE)
             return entry if after else commit(*args, **kwargs)  # type: ignore[arg-type]
 
         monkeypatch.setattr(type(walker.store.entries), "commit", lambda _self, *args, **kw: paused(*args, **kw))
 
-    def during(self, commits: threading.Thread, call: threading.Thread) -> None:
-        """Run *call* while *commits* is committing."""
+    def during(self, commits: threading.Thread, call: threading.Thread, seconds: float = 0.2) -> None:
+        """Run *call* while *commits* is committing, which goes on after *seconds*, or once *call* is over."""
         commits.start()
-        assert self.reached.wait(10)
+        assert self.reached.wait(PATIENCE)
         call.start()
-        call.join(0.2)
+        call.join(seconds)
         self.go_on.set()
-        commits.join(10)
-        call.join(10)
+        commits.join(PATIENCE)
+        call.join(PATIENCE)
 
 
 def _thread(call: object, *args: object) -> threading.Thread:
@@ -384,7 +386,7 @@ def test_a_commit_under_way_shows_and_counts_as_what_it_commits(
 
     paused = _Paused(walker, monkeypatch)
     watch = _thread(look) if walker.store.path is not None else _thread(lambda: seen.extend([0, True]))
-    paused.during(_thread(close, handle), watch)
+    paused.during(_thread(close, handle), watch, PATIENCE)
     assert seen == [0, True]
     assert walker.size(f"{s}/f") == 0
 
@@ -407,3 +409,21 @@ def test_an_open_file_that_was_removed_reads_however_late_it_is_collected(
     assert content_of(handle) == content
     close(handle)
     assert collect(8) == 1
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_file_that_is_listed_as_shorter_than_it_is_cannot_be_read(walker: Walker, s: str, size: int) -> None:
+    close(walker.create(f"{s}/f", b"0123456789"))
+    walker.tree._ctx.opened.sealer.settle()  # its event says the size that it has
+    _list_with_size(walker, size)
+    assert walker.size(f"{s}/f") == size
+    with pytest.raises(Corrupt):
+        walker.read(f"{s}/f")
+    _list_with_size(walker, 10)
+    assert walker.read(f"{s}/f") == b"0123456789"
+
+
+def _list_with_size(walker: Walker, size: int) -> None:
+    with walker.store.engine.index.write() as db:
+        db.execute("UPDATE entry SET size = ?", (size,))
+        db.execute("UPDATE session SET change = change + 1")

@@ -14,7 +14,7 @@ from llmspellfs import open_store
 from llmspellfs.config import Config
 from llmspellfs.errors import StoreUnusable
 from llmspellfs.service import erasure
-from llmspellfs.storage import schema
+from llmspellfs.storage import migrations
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[Database], None]]:
     """The migrations of a later program, to add to."""
-    known: list[Callable[[Database], None]] = [*schema.MIGRATIONS]
-    monkeypatch.setattr(schema, "MIGRATIONS", known)
+    known: list[Callable[[Database], None]] = [*migrations.MIGRATIONS]
+    monkeypatch.setattr(migrations, "MIGRATIONS", known)
     return known
 
 
@@ -40,7 +40,7 @@ def version(path: Path) -> int:
 
 
 def test_a_new_store_has_this_programs_version(old: Path) -> None:
-    assert version(old) == len(schema.MIGRATIONS)
+    assert version(old) == len(migrations.MIGRATIONS)
 
 
 def test_an_old_store_is_brought_up_to_date_once(old: Path, later: list[Callable[[Database], None]]) -> None:
@@ -107,7 +107,7 @@ def test_times_of_an_older_store_become_those_of_its_events(
         db.execute("UPDATE checkpoint SET at_ns = at_ns - 9000")
         db.execute("UPDATE session SET deleted_ns = deleted_ns - 9000")
     monkeypatch.undo()
-    assert newer == schema.MIGRATIONS[3:]
+    assert newer == migrations.MIGRATIONS[3:]
     with open_store(tmp_path, config=Config()) as store:
         assert store.upkeep.fsck().found == ()
 
