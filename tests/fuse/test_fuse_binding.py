@@ -262,10 +262,8 @@ def test_an_unmount_ends_the_process_after_destroy(fake: FakeMount) -> None:
 def test_a_signal_ends_a_mount_in_use(fake: FakeMount, number: signal.Signals) -> None:
     descriptor = os.open(fake.path / "a", os.O_CREAT | os.O_WRONLY)
     os.write(descriptor, b"x")
-    start = time.monotonic()
     fake.process.send_signal(number)
     assert fake.process.wait(60) == 0
-    assert time.monotonic() - start < 20
     assert fake.asked() == ["destroy"]
     assert not os.path.ismount(fake.path)
     assert _code(lambda: os.write(descriptor, b"y")) == errno.ENOTCONN

@@ -69,7 +69,6 @@ def test_a_held_write_lock_delays_writers_only(live: Mounted, s: Path) -> None:
         }
         assert not any(future.done() for future in waiting), str(took)
         assert max(took.values()) < 1, took
-        assert sum(took.values()) < 2, took
         held.close()
         for future in waiting:
             future.result(timeout=60)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.mount.live import Mounted, refused, wait_for
 from tests.mount.pairs import Pair
+from tests.steady import steady_clock
 
 if TYPE_CHECKING:
     from llmspellfs import Store
@@ -51,17 +52,17 @@ def door(shared: Mounted) -> Iterator[Store]:
 
 def soon(what: Callable[[], object], expected: object) -> None:
     """Find *what* to be *expected* within a second, an OSError being its number."""
-    begin = time.monotonic()
-    while True:
-        asked = time.monotonic()
+    got: object = None
+
+    def is_there() -> bool:
+        nonlocal got
         try:
             got = what()
         except OSError as error:
             got = error.errno
-        if got == expected:
-            return
-        assert asked - begin < SECOND + SLACK, (got, expected)
-        time.sleep(0.02)
+        return got == expected
+
+    wait_for(is_there, lambda: (got, expected), SECOND + SLACK)
 
 
 def test_a_new_name_is_there_though_it_was_looked_for_before(s: Path, other: Path) -> None:
@@ -199,7 +200,8 @@ def test_writers_on_both_mounts_append_and_nothing_is_lost_once_each_has_seen_th
 class Race:
     """Changes of a few files of a session, each content naming its number, and looks at them from elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.names = [f"f{number}" for number in range(6)]
         self.written: dict[str, list[tuple[float, int]]] = {name: [] for name in self.names}
         self.begun = dict.fromkeys(self.names, 0)
@@ -212,14 +214,14 @@ class Race:
         self.number += 1
         self.begun[name] = self.number
         store(name, content(self.number))
-        self.written[name].append((time.monotonic(), self.number))
+        self.written[name].append((self.clock(), self.number))
 
     def look(self, read: Callable[[str], bytes], seed: int, age: float) -> None:
         """Until all is over, find by *read* what is whole, and no older than *age* seconds."""
         pick = random.Random(seed)
         while not self.is_over.is_set():
             name = pick.choice(self.names)
-            asked = time.monotonic()
+            asked = self.clock()
             oldest = max((number for at, number in list(self.written[name]) if at < asked - age), default=0)
             got = read(name)
             number = int(got[:8])
@@ -237,7 +239,13 @@ def race(s: Path, other: Path, door: Store, seconds: float, *, changes: int = 0,
 
     That goes on for *seconds*, and until there are so many *changes* and *looks_from_elsewhere*.
     """
-    race = Race()
+    with steady_clock() as clock:
+        return _raced(Race(clock), s, other, door, seconds, changes, looks_from_elsewhere)
+
+
+def _raced(
+    race: Race, s: Path, other: Path, door: Store, seconds: float, changes: int, looks_from_elsewhere: int
+) -> Race:
     for name in race.names:
         race.write(name, lambda name, data: (s / name).write_bytes(data))
     time.sleep(SECOND)
