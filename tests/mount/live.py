@@ -148,7 +148,7 @@ def _is_foreseen(line: str) -> bool:
 @contextlib.contextmanager
 def store_locked(mounted: Mounted) -> Iterator[None]:
     """Hold the store's write lock, as another process does in a transaction."""
-    with contextlib.closing(sqlite3.connect(mounted.store / "index.db", timeout=10, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(mounted.store / "index.db", timeout=60, isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.execute("ROLLBACK")

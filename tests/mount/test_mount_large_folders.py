@@ -47,7 +47,7 @@ def fill(mounted: Mounted, session: Path, name: str, count: int) -> Path:
     folder.mkdir()
     (folder / "f0").write_text("content")
     events(session)  # with it the first is in history
-    with closing(sqlite3.connect(mounted.store / "index.db", isolation_level=None, timeout=10)) as db:
+    with closing(sqlite3.connect(mounted.store / "index.db", isolation_level=None, timeout=60)) as db:
         db.execute("BEGIN IMMEDIATE")
         _copy(db, count - 1, folder.stat().st_ino)
         db.execute("COMMIT")
@@ -86,7 +86,7 @@ def rows(mounted: Mounted) -> tuple[int, ...]:
     query = (
         "SELECT count(*), sum(eid), sum(folder), sum(seq_from) FROM entry WHERE name GLOB 'f[0-9]*' AND seq_to IS NULL"
     )
-    with closing(sqlite3.connect(mounted.store / "index.db", timeout=10)) as db:
+    with closing(sqlite3.connect(mounted.store / "index.db", timeout=60)) as db:
         found: tuple[int, ...] = db.execute(query).fetchone()
     return found
 

@@ -226,12 +226,12 @@ def test_sync_waits_for_another_thread_that_syncs_its_folder(tmp_path: Path, mon
 
     def slow(_step: str, _path: str) -> None:
         entered.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     monkeypatch.setattr(disk, "sync_folder", slow)
     first, second = (threading.Thread(target=blobs.sync) for _ in range(2))
     first.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     second.start()
     second.join(0.05)
     assert second.is_alive()

@@ -174,7 +174,7 @@ class SlowBlobs(MemoryBlobs):
     def get(self, hash_hex: str, offset: int = 0, size: int | None = None) -> bytes:
         self.gets.append(hash_hex)
         self.entered.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         return super().get(hash_hex, offset, size)
 
 
@@ -196,7 +196,7 @@ def test_two_readers_of_one_chunk_load_it_once_and_others_are_not_held_up() -> N
     threads = [threading.Thread(target=lambda: got.append(reader.read_at(0, 1000))) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert blobs.entered.wait(10)
+    assert blobs.entered.wait(60)
     assert reader_of(b"another content", cache).read_at(0, 7) == b"another"
     blobs.go_on.set()
     for thread in threads:
@@ -220,7 +220,7 @@ def test_who_waits_for_a_load_that_fails_fails_too_and_the_next_tries_again() ->
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert blobs.entered.wait(10)
+    assert blobs.entered.wait(60)
     blobs.go_on.set()
     for thread in threads:
         thread.join()
