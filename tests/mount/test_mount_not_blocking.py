@@ -260,9 +260,9 @@ def test_slow_searches_delay_only_their_callers(delayed: Mounted) -> None:
 
 def test_a_slow_transaction_of_the_mount_delays_nobody_who_only_reads(delayed: Mounted) -> None:
     session, elsewhere = delayed.session("committing"), prepare(delayed, "elsewhere-commit")
-    (delayed.store / "slow-commit").touch()
     with ThreadPoolExecutor(MANY) as pool:
         with gate_shut(delayed):
+            (delayed.store / "slow-commit").touch()
             writers = at_once(pool, lambda number: (session / f"f{number}").write_text("written"))
             assert is_quick(lambda: work_that_reads(delayed, elsewhere))
             assert not any(writer.done() for writer in writers)
