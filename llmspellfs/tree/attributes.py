@@ -5,10 +5,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from llmspellfs.model.artifact import Attributes, Dirent, Entry, Kind
 from llmspellfs.tree.api import Attr
 
+Times = TypeVar("Times", Attr, Attributes)
 _MAX_NS = (1 << 63) - 1
 _TYPES = {Kind.FILE: stat.S_IFREG, Kind.FOLDER: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
@@ -51,6 +53,11 @@ def fixed_attr(mode: int, ino: int, uid: int, gid: int, size: int, at_ns: int, n
 def _attr(mode: int, ino: int, a: Attributes, size: int, stored_size: int, nlink: int = 1) -> Attr:
     atime = a.mtime_ns if a.atime_ns is None else a.atime_ns
     return Attr(mode, ino, nlink, a.uid, a.gid, size, -(-stored_size // 512), atime, a.mtime_ns, a.ctime_ns)
+
+
+def with_listing_changed(shown: Times, at_ns: int) -> Times:
+    """Return what is *shown* of a folder whose listing changed at *at_ns*, unless it has changed otherwise since."""
+    return shown if at_ns <= shown.ctime_ns else replace(shown, mtime_ns=at_ns, ctime_ns=at_ns)
 
 
 Change = Callable[[Attributes, int], Attributes]

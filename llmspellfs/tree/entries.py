@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import replace
 
 from llmspellfs.errors import AlreadyExists, NotAFolder, NotEmpty, NotFound
 from llmspellfs.model.artifact import Attributes, Entry, Kind, Ownership
@@ -20,6 +19,7 @@ from llmspellfs.tree.attributes import (
     dirent_attr,
     entry_attr,
     folder_attr,
+    with_listing_changed,
 )
 from llmspellfs.tree.cache import SessionCache
 from llmspellfs.tree.entry_files import EntryFile, EntryLink
@@ -49,8 +49,7 @@ class EntryFolder(Changeable, Folder):
 
     def _with_pending(self, attr: Attr) -> Attr:
         """Return the *attr* of a folder with the times at which files not committed yet came and went in it."""
-        changed = self.ctx.opened.listing_changed_ns(attr.ino)
-        return attr if changed <= attr.ctime_ns else replace(attr, mtime_ns=changed, ctime_ns=changed)
+        return with_listing_changed(attr, self.ctx.opened.listing_changed_ns(attr.ino))
 
     def _attr(self) -> Attr:
         if self.key is not None:
@@ -248,8 +247,19 @@ class EntryFolder(Changeable, Folder):
         if pending is not None:
             pending.commit(origin_of(caller))
 
+    def keep_times(self, name: str) -> None:
+        """Have the store know the times that the folder *name* shows; the ctime of a rename would stand before them."""
+        folder = self.child(name)
+        if isinstance(folder, EntryFolder):
+            at_ns = self.ctx.opened.listing_changed_ns(folder.ino)
+            if at_ns > folder.attributes().ctime_ns:
+                folder.change(lambda shown, _: shown)
+
     def change(self, change: Change) -> None:
-        """Make *change*."""
-        self.ctx.store.entries.set_attributes(self.sid, self.ino, change)
+        """Make *change* of what is shown."""
+        at_ns = self.ctx.opened.listing_changed_ns(self.ino)
+        self.ctx.store.entries.set_attributes(
+            self.sid, self.ino, lambda old, now_ns: change(with_listing_changed(old, at_ns), now_ns)
+        )
         self.cache.owners.pop(self.ino, None)
         self.cache.forget_folder(self.ino)

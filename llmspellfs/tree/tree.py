@@ -209,6 +209,7 @@ class Tree:
         if not stat.S_ISDIR(moved.mode):
             return []
         opened.sealer.settle()  # files just closed were in the folder while it had its old name
+        source.keep_times(old)
         if opened.pending_in(target.ino_of(new)):
             raise NotEmpty(new)
         if source.sid == target.sid:

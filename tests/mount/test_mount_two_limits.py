@@ -100,8 +100,10 @@ def begin(folder: Path, writer: int, turns: int, limit: Limit) -> subprocess.Pop
 
 def told(process: subprocess.Popen[str]) -> dict[str, int]:
     """Return the errno of each thing that *process* has tried to make, 0 for none, once it ends."""
-    lines, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.stdout is not None
+    with process.stdout as said:
+        lines = said.read()  # communicate() would leave out what came with the line that it began with
+    assert process.wait(60) == 0
     return {name: int(code) for name, code in map(str.split, lines.splitlines())}
 
 

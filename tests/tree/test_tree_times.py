@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -56,6 +57,35 @@ def test_a_folder_shows_when_a_file_was_made_that_nobody_has_committed(walker: W
     assert gone.mtime_ns > made.mtime_ns > empty.mtime_ns
     close(handle)
     assert walker.tree.attr(s) == gone
+
+
+CHANGES: dict[str, Callable[[Walker, str], object]] = {
+    "chmod": lambda walker, s: walker.tree.chmod(f"{s}/d", 0o700, walker.caller),
+    "chown": lambda walker, s: walker.tree.chown(f"{s}/d", 0, 0, walker.caller),
+    "atime": lambda walker, s: walker.tree.utimens(f"{s}/d", 5, None, walker.caller),
+    "rename": lambda walker, s: walker.tree.rename(f"{s}/d", f"{s}/e", walker.caller),
+    "another session": lambda walker, s: walker.tree.rename(f"{s}/d", f"{s}-other/e", walker.caller),
+}
+
+
+@pytest.mark.parametrize("is_removed", [False, True], ids=["made", "removed"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_a_folders_ctime_leaves_when_a_file_came_or_went_that_nobody_has_committed(
+    walker: Walker, s: str, change: str, is_removed: bool
+) -> None:
+    for path in (f"{s}/d", f"{s}-other"):
+        walker.tree.mkdir(path, 0o755, walker.caller)
+    handle = walker.create(f"{s}/d/f", b"x")
+    if is_removed:
+        walker.tree.unlink(f"{s}/d/f", walker.caller)
+    before, ino = walker.tree.attr(f"{s}/d"), walker.tree.attr(f"{s}/d").ino
+    CHANGES[change](walker, s)
+    shown = [walker.store.entries.attributes(ino)]
+    close(handle)
+    walker.tree.sync()
+    shown.append(walker.store.entries.attributes(ino))
+    assert [attributes.mtime_ns for attributes in shown] == [before.mtime_ns] * 2
+    assert all(attributes.ctime_ns > before.ctime_ns for attributes in shown)
 
 
 def test_times_set_while_a_file_is_written_are_kept(walker: Walker, s: str) -> None:
