@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmspellfs.errors import NotFound
 from llmspellfs.model.artifact import Entry, Kind
+from llmspellfs.model.values import is_same
 from llmspellfs.service.engine import check_active
 from llmspellfs.service.versions import Given, metadata_of
 from llmspellfs.tree import xattrs
@@ -155,8 +156,10 @@ class EntryFile(_Child):
             known = self._known()
             if known is None:
                 assert file is not None
-                file.given = change(file.given).onto(file.given)
-                file.touch_ctime()
+                given = change(file.given).onto(file.given)
+                if given != file.given or not is_same(given.custom, file.given.custom):
+                    file.given = given
+                    file.touch_ctime()
                 return
             entry = self.ctx.store.entries.describe(known.sid, known.facts.sequence, change, by=origin_of(caller))
             if file is not None and file.entry is not None:

@@ -128,7 +128,10 @@ class Twins:
             if call(os.fstat, held.descriptors[1]) == "ESTALE":  # libfuse 2.9 finds no file whose folder is gone
                 self.log.append(f"{held.name}@{held.descriptors[1]} has no folder any more")
                 self.close(held)
-        seen = [self._look(twin) for twin in range(2)]
+        try:
+            seen = [self._look(twin) for twin in range(2)]
+        except OSError as error:
+            raise AssertionError(self.story(f"cannot be looked at: {error}")) from error
         if seen[0] != seen[1]:
             names = {name for name in seen[0].keys() | seen[1].keys() if seen[0].get(name) != seen[1].get(name)}
             told = [f"{name}: local {seen[0].get(name)}, mounted {seen[1].get(name)}" for name in sorted(names)]

@@ -122,6 +122,26 @@ def test_metadata_given_to_a_file_that_is_written_changes_its_ctime_and_stays_ch
         assert walker.tree.attr(f"{s}/{is_committed}").ctime_ns > old_ns
 
 
+@pytest.mark.parametrize("is_committed", [False, True], ids=["pending", "committed"])
+def test_metadata_that_a_file_has_already_does_not_change_its_ctime(walker: Walker, s: str, is_committed: bool) -> None:
+    handle = walker.create(f"{s}/f", b"x")
+    values = {"user.k": (b"1", b"true"), "user.llmspell.tags": (b"a", b"b")}
+    for name, (value, _) in values.items():
+        walker.tree.setxattr(f"{s}/f", name, value, 0, walker.caller)
+    if is_committed:
+        close(handle)
+    old_ns = walker.tree.attr(f"{s}/f").ctime_ns
+    for name, (value, _) in values.items():
+        walker.tree.setxattr(f"{s}/f", name, value, 0, walker.caller)
+    assert walker.tree.attr(f"{s}/f").ctime_ns == old_ns
+    for name, (_, other) in values.items():
+        walker.tree.setxattr(f"{s}/f", name, other, 0, walker.caller)
+        assert walker.tree.attr(f"{s}/f").ctime_ns > old_ns
+        old_ns = walker.tree.attr(f"{s}/f").ctime_ns
+    if not is_committed:
+        close(handle)
+
+
 def test_a_write_past_the_kernels_pages_takes_privileges_away(walker: Walker, s: str) -> None:
     for flags in (os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_TRUNC):
         walker.write(f"{s}/f", b"program")
