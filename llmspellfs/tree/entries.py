@@ -257,9 +257,10 @@ class EntryFolder(Changeable, Folder):
 
     def change(self, change: Change) -> None:
         """Make *change* of what is shown."""
-        at_ns = self.ctx.opened.listing_changed_ns(self.ino)
-        self.ctx.store.entries.set_attributes(
-            self.sid, self.ino, lambda old, now_ns: change(with_listing_changed(old, at_ns), now_ns)
-        )
+
+        def change_shown(old: Attributes, now_ns: int) -> Attributes:
+            return change(with_listing_changed(old, self.ctx.opened.listing_changed_ns(self.ino)), now_ns)
+
+        self.ctx.store.entries.set_attributes(self.sid, self.ino, change_shown)
         self.cache.owners.pop(self.ino, None)
         self.cache.forget_folder(self.ino)

@@ -23,6 +23,7 @@ from llmspellfs.fuse.mountpoint import daemon_of
 from llmspellfs.fuse.processes import daemons
 from tests.crash.mount_worker import Ledger, State, tree
 from tests.mount.live import Mounted, wait_for
+from tests.steady import steady_clock
 
 WORKERS = 3
 KINDS = ("work", "work", "work", "mount", "umount", "term")
@@ -86,8 +87,10 @@ class Rounds:
         getattr(self, f"_{kind}")(chance)
         self._finish(chance)
         self.counts[f"{kind} kills"] += 1
-        self.mounted.mount()
-        self.counts["recoveries"] += 1
+        with steady_clock() as clock:
+            self.mounted.mount()
+            self.counts["recoveries"] += 1
+            assert clock() < 60, what
         self.judge(what, log, partly=is_killed or kind == "term", gone=kind != "work")
 
     def _start(self, log: Path, chance: random.Random) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.fuse.conftest import FakeMount
 from tests.mount.live import wait_for
+from tests.steady import steady_clock
 
 THREADS, SLOW = 2, 8
 
@@ -53,11 +54,21 @@ def use(mount: FakeMount, times: int) -> None:
 
 def test_more_slow_calls_than_threads_delay_nobody(few: FakeMount) -> None:
     with slow_reads(few) as slow:
-        use(few, 60)
-        (few.path / "new").mkdir()
-        os.rename(few.path / "new", few.path / "newer")
+        assert quickest(few) < 1.5
         assert not any(future.done() for future in slow)
     assert {future.result() for future in slow} == {b"SLOW"}
+
+
+def quickest(mount: FakeMount) -> float:
+    """Return the seconds that some calls take at least: a busy machine holds them up now and then, not each time."""
+    took = []
+    for _ in range(3):
+        with steady_clock() as clock:
+            use(mount, 20)
+            (mount.path / "new").mkdir()
+            os.rename(mount.path / "new", mount.path / "newer")
+            took.append(clock())
+    return min(took)
 
 
 def threads_at_rest(mount: FakeMount) -> int:

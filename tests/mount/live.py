@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 import pickle
@@ -207,15 +206,14 @@ def is_over(pidfd: int) -> bool:
 def wait_for(true: Callable[[], object], what: Callable[[], object] = lambda: "", seconds: float = 60) -> None:
     """Return once *true* holds, polled; fail with *what* it is where it does not, asked after *seconds*.
 
-    It is asked a hundred times at least: where the whole machine halts, it goes on with what is waited for.
+    Of each round a quarter of a second counts at most: what is waited for halts when the whole machine does.
     """
-    give_up = time.monotonic() + seconds
-    for times in itertools.count():
-        asked = time.monotonic()
-        if true():
-            return
-        assert times < 100 or asked < give_up, what()
+    counted, before = 0.0, time.monotonic()
+    while not true():
+        assert counted < seconds, what()
         time.sleep(0.01)
+        now = time.monotonic()
+        counted, before = counted + min(now - before, 0.25), now
 
 
 def events(session: Path) -> list[dict[str, Any]]:
